@@ -1,0 +1,70 @@
+"""Sparing: run compressed (quantized and pruned) CNNs on CPUs, with the same bits everywhere.
+
+The public names are loaded on first use, because importing `sparing.kernels` or `sparing.ops` runs
+this file first and must not pull in everything above them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import errors as errors
+    from .compression.prune import prune as prune
+    from .compression.quantize import quantize as quantize
+    from .formats import load as load
+    from .formats import save as save
+    from .image_data import images as images
+    from .model import Model as Model
+    from .model import Node as Node
+    from .model import TensorInfo as TensorInfo
+    from .session import Session as Session
+
+    __version__: str
+
+# public name -> module that defines it ("" for a module that is itself the public name)
+_HOMES = {
+    "Model": "model",
+    "Node": "model",
+    "Session": "session",
+    "TensorInfo": "model",
+    "errors": "",
+    "images": "image_data",
+    "load": "formats",
+    "prune": "compression.prune",
+    "quantize": "compression.quantize",
+    "save": "formats",
+}
+
+__all__ = [
+    "Model",
+    "Node",
+    "Session",
+    "TensorInfo",
+    "errors",
+    "images",
+    "load",
+    "prune",
+    "quantize",
+    "save",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("sparing")
+    elif name not in _HOMES:
+        raise AttributeError(f"module 'sparing' has no attribute {name!r}")
+    elif _HOMES[name]:
+        value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    else:
+        value = import_module(f".{name}", __name__)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES, "__version__"})

@@ -1,0 +1,1 @@
+"""Model files: ONNX in and out, and Sparing's own container."""
