@@ -138,6 +138,7 @@ def _read_graph(proto: Any, opset: int, folder: Path | None) -> Model:
     inputs = tuple(_read_info(info) for info in graph.input if info.name not in weights)
     outputs = tuple(_read_info(info) for info in graph.output)
     used = {name for node in nodes for name in node.inputs} | {info.name for info in outputs}
+    used.discard("")  # marks an absent optional input, whatever a constant may be called
     return Model(
         nodes=_sorted_nodes(nodes, {info.name for info in inputs} | weights.keys()),
         inputs=inputs,

@@ -1,0 +1,237 @@
+"""Sparing's own model file, `.sparing`: a safetensors file with the graph in its metadata.
+
+The metadata has one key, "sparing" (safetensors writes several in random order), which holds JSON
+with sorted keys: format version, opset, nodes, inputs, outputs, the tensor table and the model's
+metadata. Nothing depends on time or place, so the same model gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from ..errors import FormatError, InputError, ModelError
+from ..model import Array, Model, Tensor
+from .atomic import write_atomically
+from .container_graph import (
+    MAX_ENTRIES,
+    Json,
+    check_tree,
+    fields,
+    info_to_json,
+    integer,
+    items,
+    node_to_json,
+    read_info,
+    read_node,
+    read_stored,
+    stored_to_json,
+    text,
+)
+from .container_tensors import StoredTensor, decode, encode, expected_arrays
+
+VERSION = 1
+METADATA_KEY = "sparing"
+RESERVED_KEY = "__metadata__"  # safetensors keeps the metadata itself under this name
+MAX_HEADER = 1 << 24  # bytes; bounds what parsing its JSON can take
+OPSETS = range(1, 1000)
+
+# safetensors' names of the dtypes that arrays in the file may have
+ELEMENT_CODES = {
+    "bool": "BOOL",
+    **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
+    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
+}
+
+
+def save_container(model: Model, path: str | os.PathLike[str]) -> None:
+    """Write the model to `path`, replacing it as a whole; weights in the form that is smallest.
+
+    Raises FormatError where the format cannot hold the model (strings or 8-bit floats as weights,
+    metadata that is not JSON), InputError where the file cannot be written.
+    """
+    try:
+        data = _serialize(model)
+    except (TypeError, ValueError) as error:  # from json: metadata of other types, NaN, ...
+        raise FormatError(f"{path}: the model's metadata is not plain JSON: {error}") from error
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from error
+    write_atomically(Path(path), data)
+
+
+def _serialize(model: Model) -> bytes:
+    arrays: dict[str, Array] = {}
+    taken = model.weights.keys()  # a weight called "a.mask" keeps its name beside a sparse "a"
+
+    def store(name: str, tensor: Tensor) -> Json:
+        kind, parts = encode(tensor)
+        suffixes = (".mask", ".values") if kind == "sparse" else ("",)
+        keys = []
+        for suffix, part in zip(suffixes, parts, strict=True):
+            key = name + suffix
+            while key in arrays or (key in taken and key != name) or key == RESERVED_KEY:
+                key += "+"
+            arrays[key] = part
+            keys.append(key)
+        return stored_to_json(StoredTensor(kind, tensor.dtype.name, tensor.shape, tuple(keys)))
+
+    document = {
+        "version": VERSION,
+        "opset": model.opset,
+        "tensors": {name: store(name, model.weights[name]) for name in sorted(model.weights)},
+        "nodes": [
+            node_to_json(node, lambda name, array: store(name, Tensor(array)), index)
+            for index, node in enumerate(model.nodes)
+        ],
+        "inputs": [info_to_json(info) for info in model.inputs],
+        "outputs": [info_to_json(info) for info in model.outputs],
+        "metadata": dict(model.metadata),
+    }
+    check_tree(document)
+    header = json.dumps(
+        document, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
+    data: bytes = safetensors.numpy.save(arrays, {METADATA_KEY: header})
+    header_bytes = int.from_bytes(data[:8], "little")
+    if header_bytes > MAX_HEADER:
+        raise FormatError(f"the graph takes {header_bytes} bytes, over the limit of {MAX_HEADER}")
+    return data
+
+
+def load_container(path: str | os.PathLike[str]) -> Model:
+    """Read a model that `save_container` wrote.
+
+    Header, tensor table and graph are checked before any weight is read, and what is read is
+    bounded by the size of the file.
+    Raises InputError where the file cannot be read, and FormatError for any other content than
+    an intact container.
+    """
+    with _format_errors(path):
+        _check_header_size(path)
+        with safetensors.safe_open(path, "numpy") as file:
+            return _read_model(_StoredArrays(file))
+
+
+@contextmanager
+def _format_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Every way in which decoding fails, as FormatError with the file's name."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot read {str(path)!r}: {error.strerror}") from error
+    except (FormatError, ModelError) as error:
+        raise FormatError(f"{path}: {error}") from error
+    except safetensors.SafetensorError as error:
+        raise FormatError(f"{path}: not an intact safetensors file: {error}") from error
+    except (ValueError, RecursionError) as error:  # json.loads raises these
+        raise FormatError(f"{path}: the graph is not valid JSON: {error}") from error
+
+
+def _check_header_size(path: str | os.PathLike[str]) -> None:
+    """safetensors alone would parse a header of 100 MB."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        header = int.from_bytes(file.read(8), "little")
+    if size < 8 or header > min(size - 8, MAX_HEADER):
+        raise FormatError(
+            f"a header of {header} bytes in a file of {size} (at most {MAX_HEADER} are allowed)"
+        )
+
+
+class _StoredArrays:
+    """The arrays of an open file, each to be claimed once, with the dtype and shape expected."""
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+        self.unclaimed = set(file.keys())
+        if len(self.unclaimed) > MAX_ENTRIES:
+            raise FormatError(f"{len(self.unclaimed)} arrays, over the limit of {MAX_ENTRIES}")
+
+    def claim(self, stored: StoredTensor, where: str) -> None:
+        """Raise FormatError unless the file holds the arrays that this table row needs."""
+        for key, (dtype, shape) in zip(stored.keys, expected_arrays(stored), strict=True):
+            if key not in self.unclaimed:
+                raise FormatError(f"{where}: array {key!r} is missing, or used twice")
+            self.unclaimed.remove(key)
+            held = self.file.get_slice(key)
+            held_dtype, held_shape = held.get_dtype(), tuple(held.get_shape())
+            fits = held_shape == shape if shape is not None else len(held_shape) == 1
+            if held_dtype != ELEMENT_CODES[dtype] or not fits:
+                raise FormatError(
+                    f"{where}: array {key!r} should be {ELEMENT_CODES[dtype]} of shape "
+                    f"{shape or 'one dimension'}, but is {held_dtype} of {held_shape}"
+                )
+
+    def read(self, stored: StoredTensor) -> Tensor:
+        """The tensor of a claimed row."""
+        try:
+            return decode(stored, [self.file.get_tensor(key) for key in stored.keys])
+        except (FormatError, ModelError) as error:
+            raise FormatError(f"tensor {stored.keys[0]!r}: {error}") from error
+
+    def claim_and_read(self, stored: StoredTensor) -> Array:
+        self.claim(stored, "attribute")
+        return self.read(stored).numpy()
+
+
+def _read_model(arrays: _StoredArrays) -> Model:
+    document = _document(arrays.file.metadata())
+    table = document["tensors"]
+    if not isinstance(table, dict):
+        raise FormatError("expected the tensor table by name")
+    rows = {}
+    for name, entry in table.items():
+        where = f"tensor {text(name, 'tensor table')!r}"
+        rows[name] = read_stored(entry, where)
+        arrays.claim(rows[name], where)
+    if not isinstance(document["metadata"], dict):
+        raise FormatError("expected the metadata by name")
+    absent = Tensor(np.zeros(0))
+    outline = Model(  # checks the graph before the weights are read
+        nodes=tuple(read_node(v, arrays.claim_and_read) for v in items(document["nodes"], "nodes")),
+        inputs=tuple(read_info(v, "input") for v in items(document["inputs"], "inputs")),
+        outputs=tuple(read_info(v, "output") for v in items(document["outputs"], "outputs")),
+        weights=dict.fromkeys(rows, absent),
+        opset=integer(document["opset"], "opset", OPSETS),
+        metadata=document["metadata"],
+    )
+    if arrays.unclaimed:
+        raise FormatError(f"arrays that nothing uses: {sorted(arrays.unclaimed)[:5]}")
+    return outline.replace(weights={name: arrays.read(row) for name, row in rows.items()})
+
+
+def _document(metadata: Any) -> Any:
+    """The JSON document, its version and top-level keys checked."""
+    if not metadata or metadata.keys() != {METADATA_KEY}:
+        raise FormatError("a safetensors file, but not of Sparing: it holds no graph")
+    document = json.loads(
+        metadata[METADATA_KEY],
+        object_pairs_hook=_without_duplicates,
+        parse_constant=_refuse_constant,
+    )
+    check_tree(document)
+    version = document.get("version") if isinstance(document, dict) else None
+    if version != VERSION:
+        raise FormatError(f"format version {version!r:.40}; this release reads version {VERSION}")
+    keys = {"version", "opset", "tensors", "nodes", "inputs", "outputs", "metadata"}
+    return fields(document, "document", keys)
+
+
+def _without_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
+        raise FormatError("a key occurs twice in a JSON object")
+    return unique
+
+
+def _refuse_constant(name: str) -> Json:
+    raise FormatError(f"{name} is not JSON")

@@ -1,0 +1,242 @@
+"""The JSON document of a `.sparing` file: nodes, inputs, outputs and the tensor table.
+
+Writing turns the parts of a `Model` into JSON values; reading checks every type, range and size
+on the way back, since the file may come from anywhere.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ..errors import FormatError
+from ..model import Array, Attribute, Dimension, Node, TensorInfo
+from .container_tensors import DTYPES, NIBBLE_DTYPES, StoredTensor, named_dtype
+
+Json: TypeAlias = Any
+
+MAX_ENTRIES = 100_000  # nodes, tensors, inputs: the largest CNNs have a few thousand
+MAX_DEPTH = 64
+MAX_RANK = 64  # NumPy's own limit
+MAX_ELEMENTS = 1 << 40
+INT64 = range(-(1 << 63), 1 << 63)
+
+KIND_ARRAYS = {"dense": 1, "sparse": 2, "dense_s4": 1}
+
+
+def check_tree(root: Json) -> None:
+    """Raise FormatError where JSON values are nested too deep, not finite or not valid text.
+
+    Iterative, so that depth cannot exhaust the stack.
+    """
+    pending = [(root, 0)]
+    while pending:
+        value, depth = pending.pop()
+        if depth > MAX_DEPTH:
+            raise FormatError(f"JSON is nested over {MAX_DEPTH} deep")
+        if isinstance(value, dict):
+            pending += [(item, depth + 1) for pair in value.items() for item in pair]
+        elif isinstance(value, (list, tuple)):
+            pending += [(item, depth + 1) for item in value]
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise FormatError("JSON holds a number that is not finite")
+        elif isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                raise FormatError(f"JSON holds text that is not Unicode: {error}") from error
+
+
+# Writing
+
+
+def node_to_json(node: Node, store: Callable[[str, Array], Json], index: int) -> Json:
+    """`store(name, array)` puts an attribute's tensor into the file and returns its table row."""
+    entry: dict[str, Json] = {
+        "op": node.op_type,
+        "inputs": list(node.inputs),
+        "outputs": list(node.outputs),
+    }
+    if node.name:
+        entry["name"] = node.name
+    if node.domain:
+        entry["domain"] = node.domain
+    if node.attributes:
+        entry["attributes"] = {
+            key: {"tensor": store(f"{index}.{key}", value)}
+            if isinstance(value, np.ndarray)
+            else _attribute_to_json(node, key, value)
+            for key, value in node.attributes.items()
+        }
+    return entry
+
+
+def _attribute_to_json(node: Node, key: str, value: Attribute) -> Json:
+    if isinstance(value, (tuple, list)):
+        return [_attribute_to_json(node, key, item) for item in value]
+    if isinstance(value, str):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        number = float(value)
+        return number if math.isfinite(number) else {"float": str(number)}
+    raise FormatError(
+        f"attribute {key!r} of {node.op_type} {node.label!r} is a {type(value).__name__}, "
+        "which a file cannot hold"
+    )
+
+
+def info_to_json(info: TensorInfo) -> Json:
+    if info.dtype.name not in DTYPES:
+        raise FormatError(f"{info.name!r} has element type {info.dtype}, which cannot be stored")
+    shape = None if info.shape is None else list(info.shape)
+    return {"name": info.name, "dtype": info.dtype.name, "shape": shape}
+
+
+def stored_to_json(stored: StoredTensor) -> Json:
+    return {
+        "kind": stored.kind,
+        "dtype": stored.dtype,
+        "shape": list(stored.shape),
+        "keys": list(stored.keys),
+    }
+
+
+# Reading
+
+
+def read_node(value: Json, load: Callable[[StoredTensor], Array]) -> Node:
+    """`load(row)` reads an attribute's tensor."""
+    entry = fields(value, "node", {"op", "inputs", "outputs"}, {"name", "domain", "attributes"})
+    where = f"node {text(entry['op'], 'op')!r}"
+    attributes = entry.get("attributes", {})
+    if not isinstance(attributes, dict):
+        raise FormatError(f"{where}: expected attributes by name, got {_kind(attributes)}")
+    return Node(
+        op_type=text(entry["op"], "op"),
+        inputs=tuple(_string(v, where) for v in items(entry["inputs"], where)),
+        outputs=tuple(_string(v, where) for v in items(entry["outputs"], where)),
+        attributes={
+            key: _read_attribute(item, f"{where}, attribute {key!r}", load)
+            for key, item in attributes.items()
+        },
+        name=_string(entry.get("name", ""), where),
+        domain=_string(entry.get("domain", ""), where),
+    )
+
+
+def _read_attribute(value: Json, where: str, load: Callable[[StoredTensor], Array]) -> Attribute:
+    if isinstance(value, list):
+        scalars = [_read_scalar(item, where) for item in value]
+        if len({type(scalar) for scalar in scalars}) > 1:
+            raise FormatError(f"{where}: expected a list of one type, got several")
+        return tuple(scalars)  # type: ignore[return-value]  # of one type, as just checked
+    if isinstance(value, dict) and value.keys() == {"tensor"}:
+        return load(read_stored(value["tensor"], where))
+    return _read_scalar(value, where)
+
+
+def _read_scalar(value: Json, where: str) -> int | float | str:
+    if isinstance(value, dict) and value.keys() == {"float"}:
+        if value["float"] not in ("inf", "-inf", "nan"):
+            raise FormatError(f"{where}: expected inf, -inf or nan")
+        return float(value["float"])
+    if isinstance(value, (str, float)):
+        return value
+    return integer(value, where, INT64)
+
+
+def read_info(value: Json, where: str) -> TensorInfo:
+    entry = fields(value, where, {"name", "dtype", "shape"})
+    name = text(entry["name"], where)
+    shape = entry["shape"]
+    return TensorInfo(
+        name,
+        named_dtype(_read_dtype(entry["dtype"], name)),
+        None if shape is None else tuple(_read_dimension(d, name) for d in items(shape, name)),
+    )
+
+
+def _read_dimension(value: Json, where: str) -> Dimension:
+    if value is None or isinstance(value, str):
+        return value
+    return integer(value, where, range(MAX_ELEMENTS + 1))
+
+
+def read_stored(value: Json, where: str) -> StoredTensor:
+    """A row of the tensor table, its shape within limits."""
+    entry = fields(value, where, {"kind", "dtype", "shape", "keys"})
+    dtype = _read_dtype(entry["dtype"], where)
+    kind = entry["kind"]
+    kinds = ("dense_s4",) if dtype in NIBBLE_DTYPES else ("dense", "sparse")
+    if kind not in kinds:
+        raise FormatError(f"{where}: expected kind {' or '.join(kinds)} for {dtype}")
+    dims = items(entry["shape"], where, MAX_RANK)
+    shape = tuple(integer(dim, where, range(MAX_ELEMENTS + 1)) for dim in dims)
+    if math.prod(max(dim, 1) for dim in shape) > MAX_ELEMENTS:
+        raise FormatError(f"{where}: shape {list(shape)} is over {MAX_ELEMENTS} elements")
+    keys = tuple(text(key, where) for key in items(entry["keys"], where))
+    if len(keys) != KIND_ARRAYS[kind]:
+        raise FormatError(f"{where}: {kind} takes {KIND_ARRAYS[kind]} arrays, got {len(keys)}")
+    return StoredTensor(kind, dtype, shape, keys)
+
+
+def _read_dtype(value: Json, where: str) -> str:
+    if not isinstance(value, str) or value not in DTYPES:
+        raise FormatError(
+            f"{where}: expected an element type of {sorted(DTYPES)}, got {value!r:.40}"
+        )
+    return value
+
+
+def fields(
+    value: Json, where: str, required: Collection[str], optional: Collection[str] = ()
+) -> Mapping[str, Json]:
+    """An object with exactly these keys."""
+    if not isinstance(value, dict):
+        raise FormatError(f"{where}: expected an object, got {_kind(value)}")
+    missing = set(required) - value.keys()
+    unknown = value.keys() - set(required) - set(optional)
+    if missing or unknown:
+        raise FormatError(
+            f"{where}: missing keys {sorted(missing)}, unknown keys {sorted(unknown)[:5]}"
+        )
+    return value
+
+
+def items(value: Json, where: str, limit: int = MAX_ENTRIES) -> list[Json]:
+    if not isinstance(value, list):
+        raise FormatError(f"{where}: expected a list, got {_kind(value)}")
+    if len(value) > limit:
+        raise FormatError(f"{where}: {len(value)} entries, over the limit of {limit}")
+    return value
+
+
+def text(value: Json, where: str) -> str:
+    if not _string(value, where):
+        raise FormatError(f"{where}: expected a name, got empty text")
+    return str(value)
+
+
+def _string(value: Json, where: str) -> str:
+    if not isinstance(value, str):
+        raise FormatError(f"{where}: expected text, got {_kind(value)}")
+    return value
+
+
+def integer(value: Json, where: str, allowed: range) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value not in allowed:
+        raise FormatError(
+            f"{where}: expected an integer from {allowed.start} to {allowed.stop - 1}, "
+            f"got {value!r:.40}"
+        )
+    return value
+
+
+def _kind(value: Json) -> str:
+    return "nothing" if value is None else type(value).__name__

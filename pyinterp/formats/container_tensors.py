@@ -1,0 +1,139 @@
+"""How single tensors are stored in a `.sparing` file.
+
+| kind | arrays in the file |
+|---|---|
+| `dense` | the values; bfloat16 as its bits in uint16 |
+| `sparse` | bit mask (uint8, C order, most significant bit first), then the non-zero values |
+| `dense_s4` | int4 and uint4 packed two a byte, the first of a pair in the low half |
+
+A value counts as zero where all its bits are zero, so that -0.0 survives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import FormatError
+from ..model import Array, SparseTensor, Tensor
+
+PLAIN_DTYPES = frozenset(
+    {
+        "bool",
+        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+        *("float16", "float32", "float64"),
+    }
+)
+NIBBLE_DTYPES = frozenset({"int4", "uint4"})
+DTYPES = PLAIN_DTYPES | NIBBLE_DTYPES | {"bfloat16"}
+
+# Bytes that a second array costs in the header: a sparse form must save more than that.
+SECOND_ARRAY_COST = 128
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """One row of the tensor table. keys: names of its arrays in the file, in the order above."""
+
+    kind: str
+    dtype: str
+    shape: tuple[int, ...]
+    keys: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        # Python's integers: a hostile shape must not wrap around
+        product = 1
+        for dim in self.shape:
+            product *= dim
+        return product
+
+
+def named_dtype(name: str) -> np.dtype[Any]:
+    """The dtype of that name. Raises FormatError where it needs ml_dtypes and that is absent."""
+    if name in PLAIN_DTYPES:
+        return np.dtype(name)
+    try:
+        import ml_dtypes
+    except ImportError as error:
+        raise FormatError(
+            f"element type {name} needs the package ml_dtypes: pip install ml_dtypes"
+        ) from error
+    return np.dtype(getattr(ml_dtypes, name))
+
+
+def encode(tensor: Tensor) -> tuple[str, tuple[Array, ...]]:
+    """The kind that takes the fewest bytes, and its arrays. Raises FormatError for odd dtypes."""
+    dtype = tensor.dtype.name
+    if dtype not in DTYPES:
+        raise FormatError(f"element type {dtype} cannot be stored, only {sorted(DTYPES)}")
+    if dtype in NIBBLE_DTYPES:
+        return "dense_s4", (_pack_nibbles(tensor.numpy()),)
+    sparse = tensor if isinstance(tensor, SparseTensor) else _sparse_if_smaller(tensor.numpy())
+    if sparse is not None and _saves_bytes(sparse):
+        return "sparse", (sparse.mask, _plain(sparse.values))
+    return "dense", (_plain(tensor.numpy()),)
+
+
+def _sparse_if_smaller(array: Array) -> SparseTensor | None:
+    if array.nbytes <= SECOND_ARRAY_COST:
+        return None
+    sparse = SparseTensor.from_dense(array)
+    return sparse if _saves_bytes(sparse) else None
+
+
+def _saves_bytes(sparse: SparseTensor) -> bool:
+    dense_bytes = int(np.prod(sparse.shape, dtype=np.int64)) * sparse.dtype.itemsize
+    return sparse.nbytes + SECOND_ARRAY_COST < dense_bytes
+
+
+def _plain(array: Array) -> Array:
+    """Contiguous and little-endian, as safetensors wants it."""
+    if array.dtype.name == "bfloat16":
+        array = array.view(np.uint16)
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(array.shape)
+
+
+def _pack_nibbles(array: Array) -> Array:
+    flat = array.reshape(-1).astype(np.int8).view(np.uint8) & 15
+    padded = np.append(flat, np.zeros(flat.size % 2, np.uint8))
+    return padded[0::2] | padded[1::2] << 4
+
+
+def expected_arrays(stored: StoredTensor) -> list[tuple[str, tuple[int, ...] | None]]:
+    """dtype and shape of each array in the file; None for the one whose length the mask tells."""
+    plain = "uint16" if stored.dtype == "bfloat16" else stored.dtype
+    if stored.kind == "dense_s4":
+        return [("uint8", ((stored.size + 1) // 2,))]
+    if stored.kind == "sparse":
+        return [("uint8", ((stored.size + 7) // 8,)), (plain, None)]
+    return [(plain, stored.shape)]
+
+
+def decode(stored: StoredTensor, arrays: list[Array]) -> Tensor:
+    """The tensor from arrays of the expected dtypes and shapes.
+
+    Raises FormatError or ModelError where their content is impossible.
+    """
+    dtype = named_dtype(stored.dtype)
+    if stored.kind == "dense_s4":
+        return Tensor(_unpack_nibbles(arrays[0], stored, dtype))
+    values = arrays[-1]
+    if dtype == np.bool_ and (values.view(np.uint8) > 1).any():
+        raise FormatError("a boolean is neither 0 nor 1")
+    values = values.view(dtype)
+    if stored.kind == "sparse":
+        return SparseTensor(arrays[0], values, stored.shape)
+    return Tensor(values)
+
+
+def _unpack_nibbles(packed: Array, stored: StoredTensor, dtype: np.dtype[Any]) -> Array:
+    nibbles = np.stack([packed & 15, packed >> 4], axis=-1).reshape(-1)
+    if nibbles[stored.size :].any():
+        raise FormatError("the padding after the last 4-bit value is not zero")
+    values = nibbles[: stored.size].astype(np.int8)
+    if stored.dtype == "int4":
+        values = (values ^ 8) - np.int8(8)  # extends the sign
+    return values.astype(dtype).reshape(stored.shape)
