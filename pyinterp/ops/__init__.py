@@ -21,6 +21,7 @@ from . import (  # noqa: F401  (importing a module enters its operators into the
     compare,
     constant,
     conv,
+    conv_transpose,
     dropout,
     elementwise,
     gemm,
@@ -33,6 +34,8 @@ from . import (  # noqa: F401  (importing a module enters its operators into the
     quantize_linear,
     reduce,
     reshape,
+    resize,
+    search,
     softmax,
 )
 from .registry import TABLE, Array

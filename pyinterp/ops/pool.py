@@ -1,4 +1,4 @@
-"""MaxPool, AveragePool, GlobalMaxPool and GlobalAveragePool over any number of spatial axes."""
+"""MaxPool, AveragePool, LpPool and their global forms, over any number of spatial axes."""
 
 from __future__ import annotations
 
@@ -126,3 +126,43 @@ def global_max_pool(x: Array) -> Array:
     """x [N, C, spatial...] -> maxima [N, C, 1, ...]."""
     require(x.ndim >= 2, f"expected [N, C, ...], got {x.shape}")
     return np.asarray(x.max(axis=tuple(range(2, x.ndim)), keepdims=True))
+
+
+@operator("LpPool")
+def lp_pool(
+    x: Array,
+    *,
+    kernel_shape: Ints,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Ints | None = None,
+    p: int = 2,
+    pads: Ints | None = None,
+    strides: Ints | None = None,
+) -> Array:
+    """x [N, C, spatial...] -> the p-norm of each window."""
+    require(is_float(x.dtype) and p >= 1, f"expected floats and p >= 1, got {x.dtype} and {p}")
+    window = make_window(
+        x.shape[2:],
+        kernel_shape,
+        strides=strides,
+        dilations=dilations,
+        pads=pads,
+        auto_pad=auto_pad,
+        ceil_mode=ceil_mode,
+    )
+    size_checked((*x.shape[:2], *window.output), x.dtype)
+    powers = window.pad(np.abs(widened(x)) ** p, 0)
+    total = np.zeros((*x.shape[:2], *window.output), powers.dtype)
+    for tap in window.taps():
+        total += window.at(powers, tap)
+    return (total ** (1 / p)).astype(x.dtype, copy=False)
+
+
+@operator("GlobalLpPool")
+def global_lp_pool(x: Array, *, p: int = 2) -> Array:
+    """x [N, C, spatial...] -> the p-norm of each channel, [N, C, 1, ...]."""
+    require(x.ndim >= 2 and p >= 1, f"expected [N, C, ...] and p >= 1, got {x.shape} and {p}")
+    axes = tuple(range(2, x.ndim))
+    total = (np.abs(widened(x)) ** p).sum(axis=axes, keepdims=True)
+    return (total ** (1 / p)).astype(x.dtype, copy=False)

@@ -1,4 +1,4 @@
-"""Reductions: ReduceMean, ReduceSum, ReduceMax and their relatives, ArgMax and ArgMin."""
+"""Reductions: ReduceMean, ReduceSum, ReduceMax and their relatives."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .checks import axes_of, axis_of, integers, require
+from .checks import axes_of, integers, require
 from .element_types import integer_range, is_float, widened
 from .registry import Array, Ints, operator
 
@@ -80,27 +80,3 @@ def _register(name: str, reduction: Reduction, axes_are_input_from: int) -> None
 
 for _name, (_reduction, _opset) in _REDUCTIONS.items():
     _register(_name, _reduction, _opset)
-
-
-def _position(
-    find: Callable[..., Any], x: Array, axis: int, keepdims: int, select_last_index: int
-) -> Array:
-    at = axis_of(axis, x.ndim)
-    require(x.shape[at] > 0, f"expected a non-empty axis {at}, got {x.shape}")
-    if select_last_index:
-        found = x.shape[at] - 1 - find(np.flip(x, at), axis=at)
-    else:
-        found = find(x, axis=at)
-    return np.asarray(np.expand_dims(found, at) if keepdims else found).astype(np.int64)
-
-
-@operator("ArgMax")
-def arg_max(x: Array, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Array:
-    """int64 positions of the largest values along `axis`; the first (or last) of equals."""
-    return _position(np.argmax, x, axis, keepdims, select_last_index)
-
-
-@operator("ArgMin")
-def arg_min(x: Array, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Array:
-    """int64 positions of the smallest values along `axis`; the first (or last) of equals."""
-    return _position(np.argmin, x, axis, keepdims, select_last_index)

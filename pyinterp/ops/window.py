@@ -97,9 +97,9 @@ def make_window(
     """Resolve the attributes of Conv and of the pools against the input's spatial shape."""
     axes = len(spatial)
     require(axes >= 1, "expected an input [N, C, spatial...], got no spatial axis")
-    strides = _per_axis("strides", strides, axes, 1)
-    dilations = _per_axis("dilations", dilations, axes, 1)
-    kernel = _per_axis("kernel_shape", kernel, axes, 1)
+    strides = per_axis("strides", strides, axes, 1)
+    dilations = per_axis("dilations", dilations, axes, 1)
+    kernel = per_axis("kernel_shape", kernel, axes, 1)
     pads = (0,) * (2 * axes) if pads is None else pads
     one_of(auto_pad, ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"), "auto_pad")
     require(
@@ -132,7 +132,8 @@ def make_window(
     return Window(kernel, strides, dilations, tuple(before), tuple(after), tuple(output))
 
 
-def _per_axis(name: str, values: Ints | None, axes: int, least: int) -> Ints:
+def per_axis(name: str, values: Ints | None, axes: int, least: int) -> Ints:
+    """`values`, one an axis and none below `least`; ones by default."""
     values = (1,) * axes if values is None else values
     require(
         len(values) == axes and all(v >= least for v in values) and math.prod(values) < 2**31,
