@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .checks import one_of, require
-from .element_types import dtype_of, integer_range, is_float, is_integer, widened
+from .checks import one_of
+from .element_types import dtype_of, integer_range, is_float, is_integer, require_supported, widened
 from .registry import Array, operator
 
 
@@ -29,7 +29,8 @@ def converted(x: Array, dtype: np.dtype[Any]) -> Array:
     """Floats become integers by truncation. What does not fit is left open by ONNX: it keeps the
     low bits, on every CPU alike (a plain NumPy conversion would differ between them).
     """
-    require(x.dtype != np.object_, "strings cannot be cast")
+    require_supported(x.dtype)
+    require_supported(dtype)
     if not (is_float(x.dtype) and is_integer(dtype)):
         return x.astype(dtype, copy=False)
     wide = np.trunc(widened(x).astype(np.float64))

@@ -50,6 +50,12 @@ def dtype_of(code: int) -> np.dtype[Any]:
     return np.dtype(getattr(ml_dtypes, _ML_TYPES[code]))
 
 
+def require_supported(dtype: np.dtype[Any]) -> None:
+    """ModelError for element types without a place here: strings, float8, float4, 2-bit."""
+    if dtype.name not in {*_NUMPY_TYPES.values(), *_ML_TYPES.values()}:
+        raise ModelError(f"element type {dtype} is not supported")
+
+
 def is_float(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "f" or dtype.name == "bfloat16"
 

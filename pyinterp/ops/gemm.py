@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..errors import ModelError
 from .checks import require, same_dtype, size_checked
 from .element_types import is_float, widened
 from .registry import Array, operator
@@ -36,6 +37,8 @@ def gemm(
         try:
             addend = np.broadcast_to(widened(c), shape)
         except ValueError:
-            require(False, f"c: expected a shape that broadcasts to {shape}, got {c.shape}")
+            raise ModelError(
+                f"c: expected a shape that broadcasts to {shape}, got {c.shape}"
+            ) from None
         y += addend if beta == 1.0 else addend * left.dtype.type(beta)
     return y.astype(dtype, copy=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..errors import ModelError
 from .checks import axes_of, axis_of, integers, require, same_dtype, size_checked
 from .registry import Array, Ints, operator
 
@@ -79,8 +80,7 @@ def slice_(
     else:
         require(starts_input is None, "starts, ends, axes are attributes before opset 10")
     if starts is None or ends is None:
-        require(False, "starts or ends are missing")
-        return x
+        raise ModelError("starts or ends are missing")
     over = axes_of(range(len(starts)) if axes is None else axes, x.ndim)
     steps = (1,) * len(starts) if steps is None else steps
     require(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..errors import ModelError
 from .checks import axes_of, integers, one_of, require, scalar, size_checked
 from .registry import Array, Ints, operator
 
@@ -35,8 +36,7 @@ def pad(
     if axes_input is not None:
         axes = axes_of(integers(axes_input, "axes"), x.ndim)
     if pads is None or len(pads) != 2 * len(axes):
-        require(False, f"pads: expected {2 * len(axes)} values, got {pads}")
-        return x
+        raise ModelError(f"pads: expected {2 * len(axes)} values, got {pads}")
     widths = [(0, 0)] * x.ndim
     for i, axis in enumerate(axes):
         widths[axis] = (pads[i], pads[len(axes) + i])

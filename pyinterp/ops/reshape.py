@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ..errors import ModelError
 from .checks import axes_of, integers, one_of, require, size_checked
 from .registry import Array, Ints, operator
 
@@ -75,8 +76,7 @@ def unsqueeze(
     """Insert axes of 1 at the given positions of the result."""
     wanted = _axes(axes_input, axes, opset)
     if wanted is None:
-        require(False, "axes are missing")
-        return x
+        raise ModelError("axes are missing")
     require(x.ndim + len(wanted) <= 64, f"expected at most 64 axes, got {x.ndim + len(wanted)}")
     return np.expand_dims(x, axes_of(wanted, x.ndim + len(wanted)))
 
@@ -88,7 +88,7 @@ def expand(x: Array, shape: Array) -> Array:
     try:
         result = np.broadcast_shapes(x.shape, size_checked(wanted, x.dtype))
     except ValueError:
-        require(False, f"shape: {wanted} does not broadcast with {x.shape}")
+        raise ModelError(f"shape: {wanted} does not broadcast with {x.shape}") from None
     return np.broadcast_to(x, size_checked(result, x.dtype))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import ModelError
 from .checks import axes_of, integers, one_of, require, size_checked
 from .element_types import integer_range, is_float, widened
 from .registry import Array, Floats, Ints, operator
@@ -119,8 +120,7 @@ def _present(values: Array | None) -> bool:
 def _factors(scales: Array | None, count: int) -> Floats:
     if scales is None or scales.shape != (count,) or not is_float(scales.dtype):
         got = "none" if scales is None else f"{scales.dtype} {scales.shape}"
-        require(False, f"scales: expected float ({count},), got {got}")
-        return ()
+        raise ModelError(f"scales: expected float ({count},), got {got}")
     factors = tuple(float(s) for s in scales)
     require(all(0 < f < 2**31 for f in factors), f"scales: expected positive, got {factors}")
     return factors
@@ -145,10 +145,8 @@ def _regions(roi: Array | None, count: int, transform: str) -> list[tuple[float,
     if transform != "tf_crop_and_resize":
         return [(0.0, 1.0)] * count
     if roi is None or roi.shape != (2 * count,):
-        require(
-            False, f"roi: expected shape ({2 * count},), got {roi if roi is None else roi.shape}"
-        )
-        return []
+        got = "none" if roi is None else roi.shape
+        raise ModelError(f"roi: expected shape ({2 * count},), got {got}")
     values = [float(v) for v in roi]
     return list(zip(values[:count], values[count:], strict=True))
 
@@ -218,7 +216,8 @@ def _positions(
     if transform == "tf_crop_and_resize":
         begin, end = region
         span = (end - begin) * (size - 1)
-        return begin * (size - 1) + (index * (span / (exact - 1)) if exact != 1 else span / 2)
+        offset = index * (span / (exact - 1)) if exact != 1 else np.full(length, span / 2)
+        return begin * (size - 1) + offset
     centred = (index + 0.5) / factor - 0.5
     if transform == "pytorch_half_pixel" and exact == 1:
         return np.full(length, -0.5)

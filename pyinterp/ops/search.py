@@ -92,12 +92,12 @@ def gather_nd(x: Array, indices: Array, *, batch_dims: int = 0) -> Array:
     """indices [..., k] name slices x[i0, ..., i(k-1)] behind `batch_dims` common axes."""
     require(
         indices.dtype.kind == "i" and 0 <= batch_dims < min(indices.ndim, x.ndim),
-        f"indices {indices.dtype} {indices.shape} with {batch_dims} batch axes do not fit {x.shape}",
+        f"{indices.dtype} indices {indices.shape}, {batch_dims} batch axes: do not fit {x.shape}",
     )
     depth, batch = indices.shape[-1], x.shape[:batch_dims]
     require(
         1 <= depth <= x.ndim - batch_dims and indices.shape[:batch_dims] == batch,
-        f"indices {indices.shape} with {batch_dims} batch axes do not fit {x.shape}",
+        f"indices {indices.shape}, {batch_dims} batch axes: do not fit {x.shape}",
     )
     bounds = np.asarray(x.shape[batch_dims : batch_dims + depth])
     require(bool(np.all((indices >= -bounds) & (indices < bounds))), f"indices exceed {x.shape}")
