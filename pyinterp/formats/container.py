@@ -87,7 +87,9 @@ def _serialize(model: Model) -> bytes:
     document = {
         "version": VERSION,
         "opset": model.opset,
-        "tensors": {name: store(name, model.weights[name]) for name in sorted(model.weights)},
+        "tensors": {
+            text(name, "weight"): store(name, model.weights[name]) for name in sorted(model.weights)
+        },
         "nodes": [
             node_to_json(node, lambda name, array: store(name, Tensor(array)), index)
             for index, node in enumerate(model.nodes)

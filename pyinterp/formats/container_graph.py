@@ -57,7 +57,7 @@ def check_tree(root: Json) -> None:
 def node_to_json(node: Node, store: Callable[[str, Array], Json], index: int) -> Json:
     """`store(name, array)` puts an attribute's tensor into the file and returns its table row."""
     entry: dict[str, Json] = {
-        "op": node.op_type,
+        "op": text(node.op_type, "op"),
         "inputs": list(node.inputs),
         "outputs": list(node.outputs),
     }
@@ -95,7 +95,7 @@ def info_to_json(info: TensorInfo) -> Json:
     if info.dtype.name not in DTYPES:
         raise FormatError(f"{info.name!r} has element type {info.dtype}, which cannot be stored")
     shape = None if info.shape is None else list(info.shape)
-    return {"name": info.name, "dtype": info.dtype.name, "shape": shape}
+    return {"name": text(info.name, "name"), "dtype": info.dtype.name, "shape": shape}
 
 
 def stored_to_json(stored: StoredTensor) -> Json:
