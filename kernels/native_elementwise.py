@@ -1,0 +1,209 @@
+"""C kernels without weights: quantization, elementwise operators, poolings, data movement.
+
+Each function prepares a step for inputs of the given logical (NCHW) shapes, as the registry
+describes; the structs are documented in csrc/sparing.h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModelError
+from ..ops import fused_spec as fs
+from ..ops.fused import average_pool_multipliers
+from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
+from .native import CData, NativeStep, aligned, ffi, lib, pointer
+from .step import ArraySpec, Layout, Shape, in_layout
+
+MAX_ELEMENTS = 2**31 - 1  # the structs count rows, pixels and channels in 32 bits
+MAX_INPUTS = 1024  # SP_MAX_INPUTS in csrc/operators.h
+
+
+def _count(shape: Shape) -> int:
+    return int(np.prod(shape, dtype=np.int64))
+
+
+def check_size(*shapes: Shape) -> None:
+    """Raise ModelError for arrays with more elements than the C kernels can count."""
+    for shape in shapes:
+        elements = float(np.prod(shape, dtype=np.float64))
+        if elements > MAX_ELEMENTS:
+            raise ModelError(
+                f"expected at most {MAX_ELEMENTS} elements in an activation, got shape "
+                f"{list(shape)}"
+            )
+
+
+def _step(
+    spec: fs.Spec,
+    shapes: Sequence[Shape],
+    layout: Layout,
+    threads: int,
+    op: int,
+    params: CData,
+    keep: Sequence[object] = (),
+) -> NativeStep:
+    """The step of an operator whose inputs all have one dtype."""
+    output = output_shape(spec, shapes)
+    check_size(output, *shapes)
+    return NativeStep(
+        op,
+        params,
+        keep,
+        [ArraySpec(in_layout(shape, layout), input_dtype(spec)) for shape in shapes],
+        ArraySpec(in_layout(output, layout), output_dtype(spec)),
+        threads=threads,
+    )
+
+
+def _range(output: fs.OutputRange) -> tuple[int, int, int]:
+    return output.zero_point, output.lo, output.hi
+
+
+def quantize(
+    spec: fs.Quantize, shapes: Sequence[Shape], layout: Layout, threads: int
+) -> NativeStep:
+    params = ffi.new("sp_quantize *", [_count(shapes[0]), spec.scale, _range(spec.output)])
+    return _step(spec, shapes, layout, threads, lib.SP_QUANTIZE, params)
+
+
+def dequantize(
+    spec: fs.Dequantize, shapes: Sequence[Shape], layout: Layout, threads: int
+) -> NativeStep:
+    params = ffi.new("sp_dequantize *", [_count(shapes[0]), spec.scale, spec.zero_point])
+    return _step(spec, shapes, layout, threads, lib.SP_DEQUANTIZE, params)
+
+
+def add_s8(spec: fs.AddS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> NativeStep:
+    params = ffi.new("sp_add_s8 *")
+    params.count = _count(shapes[0])
+    params.a_zero_point, params.b_zero_point = spec.a_zero_point, spec.b_zero_point
+    params.a_multiplier, params.b_multiplier = spec.a_multiplier, spec.b_multiplier
+    params.output = _range(spec.output)
+    return _step(spec, shapes, layout, threads, lib.SP_ADD_S8, params)
+
+
+def mul_s8(spec: fs.MulS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> NativeStep:
+    output_shape(spec, shapes)
+    first = shapes[0]
+    params = ffi.new("sp_mul_s8 *")
+    # [N, C, spatial...]: without a broadcast only the product of the three counts
+    params.batch = first[0] if first else 1
+    params.channels = first[1] if len(first) > 1 else 1
+    params.pixels = _count(first[2:])
+    params.nhwc, params.b_broadcast = layout == "nhwc", shapes[1] != first
+    params.a_zero_point, params.b_zero_point = spec.a_zero_point, spec.b_zero_point
+    params.multiplier, params.output = spec.multiplier, _range(spec.output)
+    return _step(spec, shapes, layout, threads, lib.SP_MUL_S8, params)
+
+
+def rescale_s8(
+    spec: fs.RescaleS8, shapes: Sequence[Shape], layout: Layout, threads: int
+) -> NativeStep:
+    params = ffi.new("sp_rescale_s8 *")
+    params.count, params.x_zero_point = _count(shapes[0]), spec.x_zero_point
+    params.multiplier, params.output = spec.multiplier, _range(spec.output)
+    return _step(spec, shapes, layout, threads, lib.SP_RESCALE_S8, params)
+
+
+def concat_s8(
+    spec: fs.ConcatS8, shapes: Sequence[Shape], layout: Layout, threads: int
+) -> NativeStep:
+    """Raises ModelError for more than MAX_INPUTS parts."""
+    if len(shapes) > MAX_INPUTS:
+        raise ModelError(f"expected at most {MAX_INPUTS} inputs of a Concat, got {len(shapes)}")
+    batch, channels, height, width = output_shape(spec, shapes)
+    # rows of one image (nchw) or of one pixel (nhwc)
+    outer, unit = (batch * height * width, 1) if layout == "nhwc" else (batch, height * width)
+    parts = ffi.new("sp_concat_part[]", len(shapes))
+    offset = 0
+    for part, rescale, shape in zip(parts, spec.parts, shapes, strict=True):
+        part.outer, part.inner = outer, shape[1] * unit
+        part.out_stride, part.out_offset = channels * unit, offset
+        part.copy = rescale is None
+        if rescale is not None:
+            part.x_zero_point, part.multiplier = rescale.x_zero_point, rescale.multiplier
+            part.output = _range(rescale.output)
+        offset += shape[1] * unit
+    params = ffi.new("sp_concat_s8 *", [len(shapes), parts])
+    return _step(spec, shapes, layout, threads, lib.SP_CONCAT_S8, params, [parts])
+
+
+def table_s8(spec: fs.TableS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> NativeStep:
+    table = aligned(spec.table)
+    params = ffi.new("sp_table_s8 *", [_count(shapes[0]), pointer(table, "uint8_t *")])
+    return _step(spec, shapes, layout, threads, lib.SP_TABLE_S8, params, [table])
+
+
+def resize_nearest_s8(
+    spec: fs.ResizeNearestS8, shapes: Sequence[Shape], layout: Layout, threads: int
+) -> NativeStep:
+    """Raises ModelError for a source index outside the input."""
+    batch, channels, out_h, out_w = output_shape(spec, shapes)
+    in_h, in_w = shapes[0][2:]
+    rows, columns = (np.array(indices, np.int32) for indices in (spec.rows, spec.columns))
+    for indices, size in ((rows, in_h), (columns, in_w)):
+        if indices.size and not 0 <= indices.min() <= indices.max() < size:
+            raise ModelError(f"resize: expected source indices in [0, {size}), got {indices}")
+    params = ffi.new("sp_resize_nearest_s8 *", [batch, in_h, in_w, channels, out_h, out_w])
+    params.rows, params.columns = pointer(rows, "int32_t *"), pointer(columns, "int32_t *")
+    return _step(spec, shapes, layout, threads, lib.SP_RESIZE_NEAREST_S8, params, [rows, columns])
+
+
+def fill_shape(shape: CData, window: fs.Window, groups: int, x: Shape, y: Shape) -> None:
+    """Fill an sp_conv_shape for a window that turns logical shape x into y."""
+    shape.batch, shape.in_c, shape.in_h, shape.in_w = x
+    _, shape.out_c, shape.out_h, shape.out_w = y
+    shape.groups = groups
+    shape.kernel_h, shape.kernel_w = window.kernel
+    shape.stride_h, shape.stride_w = window.strides
+    shape.dilation_h, shape.dilation_w = window.dilations
+    shape.pad_top, shape.pad_left = window.pads[:2]
+
+
+def max_pool_s8(
+    spec: fs.MaxPoolS8, shapes: Sequence[Shape], layout: Layout, threads: int
+) -> NativeStep:
+    params = ffi.new("sp_max_pool_s8 *")
+    fill_shape(params.shape, spec.window, 1, shapes[0], output_shape(spec, shapes))
+    return _step(spec, shapes, layout, threads, lib.SP_MAX_POOL_S8, params)
+
+
+def average_pool_s8(
+    spec: fs.AveragePoolS8, shapes: Sequence[Shape], layout: Layout, threads: int
+) -> NativeStep:
+    params = ffi.new("sp_average_pool_s8 *")
+    fill_shape(params.shape, spec.window, 1, shapes[0], output_shape(spec, shapes))
+    multipliers = aligned(average_pool_multipliers(spec, shapes[0][2], shapes[0][3]))
+    params.x_zero_point, params.output = spec.x_zero_point, _range(spec.output)
+    params.multiplier = pointer(multipliers, "float *")
+    return _step(spec, shapes, layout, threads, lib.SP_AVERAGE_POOL_S8, params, [multipliers])
+
+
+def transpose(
+    shape: Shape, source: Layout, target: Layout, dtype: np.dtype[Any], threads: int
+) -> NativeStep:
+    """Change the memory order of an activation of logical shape [N, C, H, W].
+
+    dtype: of 1 or 4 bytes. Raises ModelError for another rank, element size or equal layouts.
+    """
+    if len(shape) != 4 or source == target or dtype.itemsize not in (1, 4):
+        raise ModelError(
+            f"expected [N, C, H, W] of 1- or 4-byte elements and two layouts, got {dtype}"
+            f"{list(shape)} from {source} to {target}"
+        )
+    check_size(shape)
+    batch, channels, height, width = shape
+    pixels = height * width
+    rows, columns = (channels, pixels) if source == "nchw" else (pixels, channels)
+    return NativeStep(
+        lib.SP_TRANSPOSE,
+        ffi.new("sp_transpose *", [batch, rows, columns, dtype.itemsize]),
+        (),
+        [ArraySpec(in_layout(shape, source), dtype)],
+        ArraySpec(in_layout(shape, target), dtype),
+        threads=threads,
+    )
