@@ -1,0 +1,81 @@
+/* What the C files share: targets, the thread split, the operator and micro-kernel types. */
+#ifndef SPARING_INTERNAL_H
+#define SPARING_INTERNAL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "sparing.h"
+
+#ifdef __FAST_MATH__
+#error "-ffast-math would change integer results"
+#endif
+#include <float.h>
+_Static_assert(FLT_EVAL_METHOD == 0, "float operations must round to float");
+
+#if defined(__x86_64__)
+#define SP_X86 1
+#elif defined(__aarch64__)
+#define SP_ARM64 1
+#endif
+
+#define SP_INLINE static inline __attribute__((always_inline))
+#define SP_UNROLL _Pragma("GCC unroll 32")
+#define SP_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define SP_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define SP_ROUND_UP(n, to) (((n) + (to) - 1) / (to) * (to))
+
+/* ---- instruction sets (cpu.c) ---- */
+
+enum sp_isa_id {
+    SP_ISA_PORTABLE,
+    SP_ISA_AVX2,
+    SP_ISA_AVXVNNI,
+    SP_ISA_AVX512VNNI,
+    SP_ISA_DOTPROD,
+};
+/* 1 where the instruction set in use includes `isa`. */
+int sp_isa_includes(enum sp_isa_id isa);
+
+/* ---- threads (threads.c) ---- */
+
+/* Calls fn(context, task, thread) once for each task in [0, tasks), spread over at most `threads`
+ * threads in contiguous ranges; `thread` in [0, threads) selects scratch memory. Runs all tasks on
+ * the calling thread where the pool is busy with another caller. */
+typedef void sp_task_fn(void *context, int task, int thread);
+void sp_parallel(int threads, int tasks, sp_task_fn *fn, void *context);
+
+/* ---- floating point state (cpu.c) ---- */
+
+/* Round to nearest, no flush to zero: what the rounding rule needs, whatever the caller set. */
+typedef struct {
+    unsigned long control;
+} sp_float_state;
+sp_float_state sp_enter_float_state(void);
+void sp_leave_float_state(sp_float_state caller);
+
+/* ---- operators ---- */
+
+/* What a step sees of its run. */
+typedef struct {
+    const void *const *input;
+    void *output;
+    char *scratch; /* of thread 0; thread t owns scratch + t * scratch_per_thread */
+    size_t scratch_per_thread;
+    int threads;
+} sp_context;
+
+typedef void sp_op_fn(const void *params, const sp_context *context);
+typedef size_t sp_scratch_fn(const void *params);
+
+/* ---- micro-kernels ---- */
+
+/* acc[i][j] = sum_k a[i][k] * w[k][j] for i < mr, j < nr: a is uint8 (int16 for k_group 2), row i
+ * at a + i * lda bytes; w is one packed panel; acc has ld_acc columns; k is a multiple of k_group.
+ * rows <= mr says how many rows of a exist: the kernel reads and writes no others. */
+typedef void sp_gemm_s8_fn(const void *a, size_t lda, int rows, const void *w, int k, int32_t *acc,
+                           size_t ld_acc);
+typedef void sp_gemm_f32_fn(const float *a, size_t lda, int rows, const float *w, int k, float *acc,
+                            size_t ld_acc);
+
+#endif

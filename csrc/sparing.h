@@ -1,0 +1,251 @@
+/* The C API, as Python sees it. Read twice: by the compiler (through internal.h) and by cffi's
+ * cdef(), so it holds plain declarations only: no #include, no macros.
+ *
+ * Nothing here checks sizes: kernels/native.py does, before it calls. Activations are uint8 or
+ * float32. "nhwc" and "nchw" name the order of an activation's axes in memory. Every operator is
+ * described by a parameter struct that stays valid, with all it points to, as long as the step. */
+
+/* ---- instruction sets ------------------------------------------------------------------- */
+
+int sp_isa_count(void);             /* instruction sets this CPU can run, best first          */
+const char *sp_isa_name(int i);     /* name of the i-th of them                               */
+const char *sp_isa(void);           /* the one in use                                         */
+int sp_force_isa(const char *name); /* 0, or -1 where the name is unknown or cannot run here   */
+
+/* A micro-kernel of kernels.def: computes mr x nr sums at once from packed weights. */
+typedef struct {
+    const char *op;   /* "gemm_s8", "depthwise_s8", ...                                        */
+    const char *name; /* C name, e.g. "gemm_s8_6x64_avx512vnni"                               */
+    const char *isa;
+    int mr, nr;       /* tile: rows (pixels) and columns (output channels)                    */
+    int k_group;      /* consecutive inputs that are adjacent in the packed weights           */
+    int weight_bytes; /* 1: int8, 2: int16, 4: float32                                        */
+} sp_ukernel_info;
+
+int sp_ukernel_count(void); /* all that are compiled in, runnable here or not */
+sp_ukernel_info sp_ukernel(int i);
+int sp_ukernel_runnable(int i); /* 1 where the instruction set in use includes it */
+
+/* ---- parameters ------------------------------------------------------------------------- */
+
+typedef struct {
+    int batch, in_h, in_w, in_c, out_h, out_w, out_c, groups;
+    int kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
+    int pad_top, pad_left; /* bottom and right follow from the output size */
+} sp_conv_shape;
+
+typedef struct {
+    int zero_point, lo, hi; /* in the uint8 domain */
+} sp_range;
+
+enum { SP_RESIDUAL_NONE = 0, SP_RESIDUAL_ACCUMULATOR = 1, SP_RESIDUAL_QUANTIZED = 2 };
+
+/* From int32 sums to uint8; see requantize.h for the rule. */
+typedef struct {
+    const int32_t *bias;     /* [O], the constant -x_zp * sum(w) folded in, modulo 2^32 */
+    const float *multiplier; /* [O] */
+    sp_range output;
+    int residual_mode;
+    sp_range conv_output;       /* SP_RESIDUAL_QUANTIZED: range of the value before the addition */
+    float conv_multiplier;      /* SP_RESIDUAL_QUANTIZED                                         */
+    int residual_zero_point;    /* both residual modes                                           */
+    float residual_multiplier;  /* both residual modes                                           */
+    const uint8_t *table;       /* [256], applied last; or NULL                                  */
+} sp_epilogue;
+
+/* Dense convolution, nhwc. weights: packed per group as [panels][k_padded / k_group][nr][k_group],
+ * K in the order (kernel_h, kernel_w, in_c / groups), zero-filled to k_padded and to whole panels
+ * (packing.py). Padded taps read x_zero_point. */
+typedef struct {
+    sp_conv_shape shape;
+    int ukernel; /* index for sp_ukernel */
+    int x_zero_point;
+    int k_padded;
+    const void *weights;
+    sp_epilogue epilogue;
+} sp_conv_s8;
+
+/* Depthwise convolution (groups == in_c == out_c), nhwc. weights: packed by packing.py for the
+ * micro-kernel: int16 [kernel_h * kernel_w][C rounded up to nr]. */
+typedef struct {
+    sp_conv_shape shape;
+    int ukernel;
+    int x_zero_point;
+    const void *weights;
+    sp_epilogue epilogue;
+} sp_depthwise_s8;
+
+/* Integer product y[m][n] = sum_k x[m][k] w[n][k] + bias[n], modulo 2^32; weights packed as for
+ * sp_conv_s8 with one group. */
+typedef struct {
+    int m, n, k, k_padded;
+    int ukernel;
+    const void *weights;
+    const int32_t *bias; /* [n], -x_zp * sum(w) folded in */
+} sp_gemm_s8;
+
+/* Sparse convolution, nchw, in the order of the output channels. The layout of entries belongs to
+ * the kernel; packing.py documents it. Padded taps read x_zero_point. */
+typedef struct {
+    sp_conv_shape shape;
+    int ukernel;
+    int x_zero_point;
+    const int32_t *row_start; /* [O + 1]: first entry of each output channel                */
+    const int32_t *offsets;   /* per non-zero: where its input plane and tap begin          */
+    const void *weights;      /* per non-zero                                               */
+    sp_epilogue epilogue;
+} sp_conv_csr_s8;
+
+/* Dense float32 convolution, nhwc: clamp(conv + bias + residual). Packed like sp_conv_s8 with
+ * k_group 1. */
+typedef struct {
+    sp_conv_shape shape;
+    int ukernel;
+    int k_padded;
+    const float *weights;
+    const float *bias; /* [O] */
+    float lo, hi;
+    int has_residual;
+} sp_conv_f32;
+
+/* Sparse float32 convolution, nchw. */
+typedef struct {
+    sp_conv_shape shape;
+    int ukernel;
+    const int32_t *row_start, *offsets;
+    const float *weights;
+    const float *bias;
+    float lo, hi;
+    int has_residual;
+} sp_conv_csr_f32;
+
+typedef struct {
+    int64_t count;
+    float scale;
+    sp_range output;
+} sp_quantize;
+
+typedef struct {
+    int64_t count;
+    float scale;
+    int zero_point;
+} sp_dequantize;
+
+typedef struct {
+    int64_t count;
+    int a_zero_point, b_zero_point;
+    float a_multiplier, b_multiplier;
+    sp_range output;
+} sp_add_s8;
+
+/* b has one value per (image, channel) where b_broadcast is 1: count = batch * pixels * channels. */
+typedef struct {
+    int batch, pixels, channels, nhwc, b_broadcast;
+    int a_zero_point, b_zero_point;
+    float multiplier;
+    sp_range output;
+} sp_mul_s8;
+
+/* One part of a concatenation: `outer` rows of `inner` bytes, written `out_stride` bytes apart. */
+typedef struct {
+    int64_t outer, inner, out_stride, out_offset;
+    int copy; /* 1: copy the bytes; 0: rescale them */
+    int x_zero_point;
+    float multiplier;
+    sp_range output;
+} sp_concat_part;
+
+typedef struct {
+    int parts;
+    const sp_concat_part *part;
+} sp_concat_s8;
+
+typedef struct {
+    int64_t count;
+    int x_zero_point;
+    float multiplier;
+    sp_range output;
+} sp_rescale_s8;
+
+/* Max and average pooling, nhwc; shape.groups is unused and out_c == in_c. */
+typedef struct {
+    sp_conv_shape shape;
+} sp_max_pool_s8;
+
+typedef struct {
+    sp_conv_shape shape;
+    int x_zero_point;
+    const float *multiplier; /* [out_h * out_w] */
+    sp_range output;
+} sp_average_pool_s8;
+
+typedef struct {
+    int64_t count;
+    const uint8_t *table; /* [256] */
+} sp_table_s8;
+
+typedef struct {
+    int batch, in_h, in_w, channels, out_h, out_w; /* nhwc */
+    const int32_t *rows, *columns;
+} sp_resize_nearest_s8;
+
+/* nchw <-> nhwc: transposes [batch][rows][columns] to [batch][columns][rows]. */
+typedef struct {
+    int batch, rows, columns, element_bytes; /* 1 or 4 */
+} sp_transpose;
+
+/* ---- running ---------------------------------------------------------------------------- */
+
+enum {
+    SP_CONV_S8,
+    SP_DEPTHWISE_S8,
+    SP_GEMM_S8,
+    SP_CONV_CSR_S8,
+    SP_CONV_F32,
+    SP_CONV_CSR_F32,
+    SP_QUANTIZE,
+    SP_DEQUANTIZE,
+    SP_ADD_S8,
+    SP_MUL_S8,
+    SP_CONCAT_S8,
+    SP_RESCALE_S8,
+    SP_MAX_POOL_S8,
+    SP_AVERAGE_POOL_S8,
+    SP_TABLE_S8,
+    SP_RESIZE_NEAREST_S8,
+    SP_TRANSPOSE,
+    SP_OP_COUNT
+};
+
+/* A value: `offset` bytes into the memory block `slot` of a run. */
+typedef struct {
+    int slot;
+    int64_t offset;
+} sp_ref;
+
+typedef struct {
+    int op;             /* SP_CONV_S8, ...                         */
+    int inputs;         /* how many of `input` are used            */
+    const void *params; /* the operator's struct                   */
+    const sp_ref *input;
+    sp_ref output;
+} sp_step;
+
+/* Bytes of scratch memory one thread needs for a step. */
+size_t sp_scratch_bytes(int op, const void *params);
+
+/* Run steps in order. blocks: memory blocks that sp_ref.slot counts. scratch: 64-byte aligned,
+ * `threads` times the largest sp_scratch_bytes rounded up to 64. The result does not depend on
+ * `threads`. Safe from several threads at once, with blocks and scratch of their own. */
+void sp_run(const sp_step *steps, int count, void *const *blocks, void *scratch,
+            size_t scratch_per_thread, int threads);
+
+/* Time of each step in seconds, for explain() and tuning: as sp_run, with `seconds` [count]. */
+void sp_run_timed(const sp_step *steps, int count, void *const *blocks, void *scratch,
+                  size_t scratch_per_thread, int threads, double *seconds);
+
+/* ---- measuring -------------------------------------------------------------------------- */
+
+/* Peak rate of an instruction mix on this core, in 1e9 multiply-accumulates a second, measured
+ * over about `seconds`: "vpmaddwd" (int16 pairs), "vpdpbusd", "fma". -1 where it cannot run. */
+double sp_peak_gmacs(const char *mix, double seconds);

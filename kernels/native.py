@@ -1,0 +1,187 @@
+"""The compiled kernels: loading, instruction sets, and running steps through one C call.
+
+Importing this module raises ImportError where Sparing was installed without a C compiler, and
+NativeError where `SPARING_ISA` names an instruction set that this CPU cannot run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import NativeError
+from ._native import ffi, lib
+from .step import Array, ArraySpec, Step
+
+CData = Any  # cffi's pointers and structs
+
+
+def isas() -> list[str]:
+    """Instruction sets this CPU can run, best first."""
+    return [ffi.string(lib.sp_isa_name(i)).decode() for i in range(lib.sp_isa_count())]
+
+
+def isa() -> str:
+    """The instruction set in use."""
+    return ffi.string(lib.sp_isa()).decode()
+
+
+def force_isa(name: str) -> None:
+    """Use this instruction set in every step prepared from now on. Raises NativeError."""
+    if lib.sp_force_isa(name.encode()) != 0:
+        raise NativeError(f"instruction set {name!r} cannot run here; expected one of {isas()}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ukernel:
+    """A micro-kernel of csrc/kernels.def; see sp_ukernel_info in csrc/sparing.h."""
+
+    index: int
+    op: str
+    name: str
+    isa: str
+    mr: int
+    nr: int
+    k_group: int
+    weight_bytes: int
+
+
+def ukernels(op: str) -> list[Ukernel]:
+    """Micro-kernels of an operator that the instruction set in use runs, in the table's order."""
+    found = []
+    for i in range(lib.sp_ukernel_count()):
+        info = lib.sp_ukernel(i)
+        if lib.sp_ukernel_runnable(i) and ffi.string(info.op).decode() == op:
+            name, isa_name = (ffi.string(text).decode() for text in (info.name, info.isa))
+            sizes = (info.mr, info.nr, info.k_group, info.weight_bytes)
+            found.append(Ukernel(i, op, name, isa_name, *sizes))
+    return found
+
+
+def aligned_empty(nbytes: int) -> Array:
+    """Uninitialised uint8 memory that begins on a 64-byte boundary."""
+    raw = np.empty(nbytes + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + nbytes]
+
+
+def aligned(array: Array) -> Array:
+    """A C-contiguous copy whose data begins on a 64-byte boundary."""
+    block = aligned_empty(array.nbytes)
+    copy = block.view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def pointer(array: Array, ctype: str = "void *") -> CData:
+    """The array's address as a C pointer. The caller keeps the array alive."""
+    return ffi.cast(ctype, ffi.from_buffer(array))
+
+
+class NativeStep(Step):
+    """A step whose work is one operator of csrc/sparing.h.
+
+    params: the operator's struct. keep: what the struct points to (arrays, cdata), kept alive.
+    """
+
+    def __init__(
+        self,
+        op: int,
+        params: CData,
+        keep: Sequence[object],
+        inputs: Sequence[ArraySpec],
+        output: ArraySpec,
+        *,
+        weight_bytes: int = 0,
+        detail: str = "",
+        threads: int = 1,
+    ) -> None:
+        self.op, self.params, self.threads = op, params, threads
+        self._keep = tuple(keep)
+        self.inputs, self.output = tuple(inputs), output
+        self.weight_bytes, self.detail = weight_bytes, detail
+        scratch = lib.sp_scratch_bytes(op, ffi.cast("void *", params))
+        self.scratch_bytes = (int(scratch) + 63) // 64 * 64
+        self._alone = Program([self], [(0, 0)] * (len(inputs) + 1), slots_in_order=True)
+
+    def execute(self, inputs: Sequence[Array], output: Array) -> None:
+        blocks = [pointer(array) for array in (*inputs, output)]
+        self._alone.run(blocks, aligned_empty(self._alone.scratch_bytes))
+
+
+Ref = tuple[int, int]  # memory block, byte offset
+
+
+class Program:
+    """Steps that run in one C call, over memory blocks given at each run.
+
+    refs: for each step its inputs' and then its output's place, all steps in a row.
+    """
+
+    def __init__(
+        self, steps: Sequence[NativeStep], refs: Sequence[Ref], *, slots_in_order: bool = False
+    ) -> None:
+        if slots_in_order:  # a step alone: every array is a block of its own
+            refs = [(slot, 0) for slot in range(len(refs))]
+        self.threads = max(step.threads for step in steps)
+        self._scratch_per_thread = max(step.scratch_bytes for step in steps)
+        self.scratch_bytes = self._scratch_per_thread * self.threads
+        self._count = len(steps)
+        self._steps = ffi.new("sp_step[]", len(steps))
+        self._keep: list[object] = list(steps)
+        rest = iter(refs)
+        for entry, step in zip(self._steps, steps, strict=True):
+            inputs = ffi.new("sp_ref[]", [next(rest) for _ in step.inputs])
+            self._keep.append(inputs)
+            entry.op, entry.inputs = step.op, len(step.inputs)
+            entry.params, entry.input = ffi.cast("void *", step.params), inputs
+            entry.output = next(rest)
+
+    def run(self, blocks: Sequence[CData], scratch: Array) -> None:
+        """blocks: pointers that the refs' slots count. scratch: `scratch_bytes`, 64-aligned."""
+        lib.sp_run(
+            self._steps,
+            self._count,
+            ffi.new("void *[]", list(blocks)),
+            pointer(scratch),
+            self._scratch_per_thread,
+            self.threads,
+        )
+
+    def run_timed(self, blocks: Sequence[CData], scratch: Array) -> list[float]:
+        """As `run`; the seconds that each step took."""
+        seconds = ffi.new("double[]", self._count)
+        lib.sp_run_timed(
+            self._steps,
+            self._count,
+            ffi.new("void *[]", list(blocks)),
+            pointer(scratch),
+            self._scratch_per_thread,
+            self.threads,
+            seconds,
+        )
+        return list(seconds)
+
+
+def peak_gmacs(mix: str, seconds: float = 0.2) -> float:
+    """Peak rate of an instruction mix on this core, 1e9 multiply-accumulates a second.
+
+    mix: "vpmaddwd", "vpdpbusd" or "fma". Raises NativeError where this CPU cannot run it.
+    """
+    rate: float = lib.sp_peak_gmacs(mix.encode(), seconds)
+    if rate < 0:
+        raise NativeError(f"instruction mix {mix!r} cannot run here")
+    return rate
+
+
+def _force_from_environment(force: Callable[[str], None]) -> None:
+    wanted = os.environ.get("SPARING_ISA")
+    if wanted:
+        force(wanted)
+
+
+_force_from_environment(force_isa)

@@ -1,0 +1,133 @@
+"""The only list of kernels. Plans, tests and benchmarks all iterate over it.
+
+A kernel implements one fused operator (`sparing.ops.fused_spec`) for one weight format and
+backend. Adding one is a line in KERNELS and a function `prepare(spec, shapes, layout, threads)`
+in the named module, which packs the weights and returns a `Step`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, TypeAlias, cast
+
+from ..ops import fused_spec as fs
+from . import conditions
+from .step import Layout, Shape, Step
+
+Backend: TypeAlias = Literal["c", "numba", "numpy"]
+Prepare: TypeAlias = Callable[[Any, Sequence[Shape], Layout, int], Step]
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A fast implementation of one fused operator.
+
+    where: "module:function" inside sparing.kernels, imported at first use, since a backend may be
+    absent. layouts: memory orders it takes; inputs and output share one. condition: gives the
+    reason why a spec cannot run on it, or "".
+    """
+
+    spec: type[Any]
+    weight_format: str
+    backend: Backend
+    layouts: tuple[Layout, ...]
+    where: str
+    condition: Callable[[Any], str] = field(default=conditions.always)
+
+    @property
+    def name(self) -> str:
+        """E.g. "conv_s8.csr_s8.c": operator, weight format, backend."""
+        operator = self.where.rpartition(":")[2]
+        return ".".join(filter(None, (operator, self.weight_format, self.backend)))
+
+    def prepare(
+        self, spec: fs.Spec, shapes: Sequence[Shape], layout: Layout, threads: int = 1
+    ) -> Step:
+        """Pack the weights for inputs of the given logical (NCHW) shapes."""
+        module, _, function = self.where.partition(":")
+        loaded = importlib.import_module(f"sparing.kernels.{module}")
+        return cast(Prepare, getattr(loaded, function))(spec, shapes, layout, threads)
+
+
+BOTH: tuple[Layout, ...] = ("nhwc", "nchw")
+NHWC: tuple[Layout, ...] = ("nhwc",)
+NCHW: tuple[Layout, ...] = ("nchw",)
+
+KERNELS: tuple[Kernel, ...] = (
+    Kernel(fs.ConvS8, "dense_s8", "c", NHWC, "native_dense:conv_s8"),
+    Kernel(fs.ConvS8, "dense_s8", "c", NHWC, "native_dense:depthwise_s8", conditions.depthwise_s8),
+    Kernel(fs.ConvS8, "csr_s8", "c", NCHW, "native_sparse:conv_csr_s8", conditions.csr_s8),
+    Kernel(fs.GemmS8, "dense_s8", "c", NCHW, "native_dense:gemm_s8"),
+    Kernel(fs.ConvF32, "dense_f32", "c", NHWC, "native_float:conv_f32"),
+    Kernel(fs.ConvF32, "csr_f32", "c", NCHW, "native_sparse:conv_csr_f32", conditions.csr_f32),
+    Kernel(fs.Quantize, "", "c", BOTH, "native_elementwise:quantize"),
+    Kernel(fs.Dequantize, "", "c", BOTH, "native_elementwise:dequantize"),
+    Kernel(fs.AddS8, "", "c", BOTH, "native_elementwise:add_s8"),
+    Kernel(fs.MulS8, "", "c", BOTH, "native_elementwise:mul_s8"),
+    Kernel(fs.RescaleS8, "", "c", BOTH, "native_elementwise:rescale_s8"),
+    Kernel(fs.ConcatS8, "", "c", BOTH, "native_elementwise:concat_s8"),
+    Kernel(fs.TableS8, "", "c", BOTH, "native_elementwise:table_s8"),
+    Kernel(fs.MaxPoolS8, "", "c", NHWC, "native_elementwise:max_pool_s8"),
+    Kernel(fs.AveragePoolS8, "", "c", NHWC, "native_elementwise:average_pool_s8"),
+    Kernel(fs.ResizeNearestS8, "", "c", NHWC, "native_elementwise:resize_nearest_s8"),
+    Kernel(fs.ConvS8, "dense_s8", "numba", NHWC, "jit.conv:conv_s8"),
+    Kernel(
+        fs.ConvS8, "dense_s8", "numba", NHWC, "jit.depthwise:depthwise_s8", conditions.depthwise_s8
+    ),
+    Kernel(fs.ConvS8, "csr_s8", "numba", NCHW, "jit.csr:conv_csr_s8", conditions.csr_s8),
+    Kernel(fs.GemmS8, "dense_s8", "numba", NCHW, "jit.gemm:gemm_s8"),
+    Kernel(fs.ConvF32, "dense_f32", "numba", NCHW, "jit.conv:conv_f32"),
+    Kernel(fs.ConvF32, "csr_f32", "numba", NCHW, "jit.csr:conv_csr_f32", conditions.csr_f32),
+    Kernel(fs.Quantize, "", "numba", BOTH, "jit.elementwise:quantize"),
+    Kernel(fs.Dequantize, "", "numba", BOTH, "jit.elementwise:dequantize"),
+    Kernel(fs.AddS8, "", "numba", BOTH, "jit.elementwise:add_s8"),
+    Kernel(fs.MulS8, "", "numba", BOTH, "jit.elementwise:mul_s8"),
+    Kernel(fs.RescaleS8, "", "numba", BOTH, "jit.elementwise:rescale_s8"),
+    Kernel(fs.ConcatS8, "", "numba", BOTH, "jit.elementwise:concat_s8"),
+    Kernel(fs.TableS8, "", "numba", BOTH, "jit.elementwise:table_s8"),
+    Kernel(fs.MaxPoolS8, "", "numba", NHWC, "jit.pool:max_pool_s8"),
+    Kernel(fs.AveragePoolS8, "", "numba", NHWC, "jit.pool:average_pool_s8"),
+    Kernel(fs.ResizeNearestS8, "", "numba", NHWC, "jit.elementwise:resize_nearest_s8"),
+    *(
+        Kernel(spec, "", "numpy", NCHW, "reference:reference")
+        for spec in (
+            fs.ConvS8,
+            fs.GemmS8,
+            fs.ConvF32,
+            fs.Quantize,
+            fs.Dequantize,
+            fs.AddS8,
+            fs.MulS8,
+            fs.RescaleS8,
+            fs.ConcatS8,
+            fs.TableS8,
+            fs.MaxPoolS8,
+            fs.AveragePoolS8,
+            fs.ResizeNearestS8,
+        )
+    ),
+)
+
+
+def candidates(spec: fs.Spec, backend: Backend) -> Iterator[Kernel]:
+    """Kernels of one backend that can run the spec."""
+    return (
+        kernel
+        for kernel in KERNELS
+        if kernel.backend == backend and kernel.spec is type(spec) and not kernel.condition(spec)
+    )
+
+
+@cache
+def available_backends() -> tuple[Backend, ...]:
+    """Backends that this installation has, best first. A broken one raises when it is used."""
+    found: list[Backend] = []
+    if importlib.util.find_spec("sparing.kernels._native") is not None:
+        found.append("c")
+    if importlib.util.find_spec("numba") is not None:
+        found.append("numba")
+    return (*found, "numpy")

@@ -1,0 +1,70 @@
+"""A prepared kernel: weights packed, shapes fixed, ready to run many times."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+
+Array: TypeAlias = npt.NDArray[Any]
+Shape: TypeAlias = tuple[int, ...]
+Layout: TypeAlias = Literal["nchw", "nhwc"]
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySpec:
+    """Shape (in memory order) and element type of an activation."""
+
+    shape: Shape
+    dtype: np.dtype[Any]
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    def check(self, array: Array, what: str) -> None:
+        """Raise InputError unless the array is exactly this, in C order."""
+        if array.shape != self.shape or array.dtype != self.dtype or not array.flags.c_contiguous:
+            raise InputError(
+                f"{what}: expected C-contiguous {self.dtype}{list(self.shape)}, got "
+                f"{array.dtype}{list(array.shape)} with strides {array.strides}"
+            )
+
+
+def in_layout(shape: Shape, layout: Layout) -> Shape:
+    """The memory shape of a logical [N, C, H, W] activation; other ranks have one layout only."""
+    if layout == "nhwc" and len(shape) == 4:
+        return shape[0], shape[2], shape[3], shape[1]
+    return shape
+
+
+class Step(ABC):
+    """One fused operator, prepared for fixed input shapes by one kernel.
+
+    inputs, output: the arrays `run` takes, in the kernel's layout. weight_bytes: bytes of packed
+    weights it holds. detail: what explain() adds, e.g. the micro-kernel's name.
+    """
+
+    inputs: tuple[ArraySpec, ...]
+    output: ArraySpec
+    weight_bytes: int = 0
+    detail: str = ""
+
+    def run(self, inputs: Sequence[Array], output: Array) -> None:
+        """Compute `output` in place. Raises InputError for arrays of another shape or dtype."""
+        if len(inputs) != len(self.inputs):
+            raise InputError(f"expected {len(self.inputs)} inputs, got {len(inputs)}")
+        for i, (spec, array) in enumerate(zip(self.inputs, inputs, strict=True)):
+            spec.check(array, f"input {i}")
+        self.output.check(output, "output")
+        self.execute(inputs, output)
+
+    @abstractmethod
+    def execute(self, inputs: Sequence[Array], output: Array) -> None:
+        """`run` without the checks, for callers that made the arrays from `inputs` and `output`."""

@@ -1,0 +1,161 @@
+"""Runs a plan: native steps together in one C call, the others one by one from Python.
+
+Any number of threads may run one executor: each run borrows memory of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .explain import explain_plan
+from .kernels.step import Array, Step
+from .plan import Place, Plan, PlannedStep
+
+if TYPE_CHECKING:
+    from .kernels.native import Program
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What one run needs besides its inputs and outputs."""
+
+    arena: Array
+    scratch: Array
+
+
+@dataclass(slots=True)
+class Segment:
+    """Neighbouring steps that run together. program: None where Python runs the single step."""
+
+    steps: Sequence[PlannedStep]
+    program: Program | None
+
+
+def _view(place: Place, blocks: Sequence[Array]) -> Array:
+    block = blocks[place.slot].reshape(-1).view(np.uint8)
+    part = block[place.offset : place.offset + place.spec.nbytes]
+    return part.view(place.spec.dtype).reshape(place.spec.shape)
+
+
+class Executor:
+    def __init__(self, plan: Plan) -> None:
+        self.segments = _segments(plan)
+        scratch = [s.program.scratch_bytes for s in self.segments if s.program is not None]
+        self.scratch_bytes = max(scratch, default=0)
+        self.explanation = explain_plan(plan, self.scratch_bytes)
+        self.plan = plan.without_weights()
+        self._free: list[_Memory] = []
+        self._lock = threading.Lock()
+        values = plan.lowered.values
+        self._output_specs = [
+            values[name] for name in plan.lowered.outputs if name not in plan.lowered.constants
+        ]
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """inputs: C-contiguous, in the plan's order, shapes and dtypes. Returns the outputs."""
+        return self._run(inputs, self._run_segment)
+
+    def profile(self, inputs: Sequence[Array]) -> list[float]:
+        """Run once; the seconds that each of the plan's steps took."""
+        seconds: list[float] = []
+        self._run(inputs, lambda *run: seconds.extend(_timed_segment(*run)))
+        return seconds
+
+    def _run(
+        self,
+        inputs: Sequence[Array],
+        run: Callable[[Plan, Segment, Sequence[Array], Array], None],
+    ) -> list[Array]:
+        memory = self._borrow()
+        made = [np.empty(spec.shape, spec.dtype) for spec in self._output_specs]
+        blocks = [memory.arena, *inputs, *made]
+        try:
+            for segment in self.segments:
+                run(self.plan, segment, blocks, memory.scratch)
+            for i, key in self.plan.copies.items():
+                made[i][...] = _view(self.plan.places[key], blocks)
+        finally:
+            with self._lock:
+                self._free.append(memory)
+        rest = iter(made)
+        constants = self.plan.lowered.constants
+        return [
+            constants[n].copy() if n in constants else next(rest) for n in self.plan.lowered.outputs
+        ]
+
+    def _borrow(self) -> _Memory:
+        with self._lock:
+            if self._free:
+                return self._free.pop()
+        if self.plan.backend != "c":
+            return _Memory(np.empty(self.plan.arena.nbytes, np.uint8), np.empty(0, np.uint8))
+        from .kernels.native import aligned_empty
+
+        return _Memory(aligned_empty(self.plan.arena.nbytes), aligned_empty(self.scratch_bytes))
+
+    @staticmethod
+    def _run_segment(plan: Plan, segment: Segment, blocks: Sequence[Array], scratch: Array) -> None:
+        if segment.program is not None:
+            segment.program.run(_pointers(blocks), scratch)
+            return
+        _run_in_python(plan, segment.steps[0], blocks)
+
+
+def _run_in_python(plan: Plan, planned: PlannedStep, blocks: Sequence[Array]) -> None:
+    inputs = [_view(plan.places[key], blocks) for key in planned.inputs]
+    outputs = [_view(plan.places[key], blocks) for key in planned.outputs]
+    if isinstance(planned.step, Step):
+        planned.step.execute(inputs, outputs[0])
+    else:
+        planned.step.execute(inputs, outputs)
+
+
+def _timed_segment(
+    plan: Plan, segment: Segment, blocks: Sequence[Array], scratch: Array
+) -> list[float]:
+    if segment.program is not None:
+        return segment.program.run_timed(_pointers(blocks), scratch)
+    from time import perf_counter
+
+    start = perf_counter()
+    _run_in_python(plan, segment.steps[0], blocks)
+    return [perf_counter() - start]
+
+
+def _pointers(blocks: Sequence[Array]) -> list[Any]:
+    from .kernels.native import pointer
+
+    return [pointer(block) for block in blocks]
+
+
+def _segments(plan: Plan) -> list[Segment]:
+    if plan.backend != "c":
+        return [Segment((planned,), None) for planned in plan.steps]
+    from .kernels.native import NativeStep
+
+    found: list[Segment] = []
+    run: list[PlannedStep] = []
+    for planned in plan.steps:
+        if isinstance(planned.step, NativeStep):
+            run.append(planned)
+            continue
+        if run:
+            found.append(_native_segment(plan, run))
+            run = []
+        found.append(Segment((planned,), None))
+    if run:
+        found.append(_native_segment(plan, run))
+    return found
+
+
+def _native_segment(plan: Plan, run: Sequence[PlannedStep]) -> Segment:
+    from .kernels.native import NativeStep, Program
+
+    steps = [planned.step for planned in run if isinstance(planned.step, NativeStep)]
+    places = [plan.places[key] for planned in run for key in (*planned.inputs, *planned.outputs)]
+    return Segment(tuple(run), Program(steps, [(place.slot, place.offset) for place in places]))

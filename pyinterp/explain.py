@@ -1,0 +1,131 @@
+"""Explain a plan: layer by layer, which kernel runs, why, and what it is expected to cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .cost import macs, sparsity
+from .kernel_choice import Option
+from .lowered import Operation, ReferenceOp, View
+from .plan import Plan, PlannedStep
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedStep:
+    """candidates: name and expected milliseconds of every kernel that was considered."""
+
+    label: str
+    operator: str
+    kernel: str
+    detail: str
+    layout: str
+    output_shape: tuple[int, ...]
+    macs: int
+    sparsity: float
+    weight_bytes: int
+    milliseconds: float
+    candidates: tuple[tuple[str, float], ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """str() gives a table; `to_dict` what --json prints."""
+
+    backend: str
+    threads: int
+    steps: tuple[ExplainedStep, ...]
+    weight_bytes: int
+    arena_bytes: int
+    live_peak_bytes: int
+    scratch_bytes: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+
+def explain_plan(plan: Plan, scratch_bytes: int) -> Explanation:
+    steps = tuple(_explain_step(plan, planned) for planned in plan.steps)
+    return Explanation(
+        plan.backend,
+        plan.threads,
+        steps,
+        plan.weight_bytes,
+        plan.arena.nbytes,
+        plan.arena.live_peak,
+        scratch_bytes,
+    )
+
+
+def _explain_step(plan: Plan, planned: PlannedStep) -> ExplainedStep:
+    name, layout = planned.outputs[0]
+    shape = plan.lowered.values[name].shape
+    common = (planned.step.detail, layout, shape)
+    if planned.operation < 0:
+        return ExplainedStep(
+            planned.label, "Transpose", "transpose", *common, 0, 0.0, 0, 0.0, (), "layout change"
+        )
+    operation = plan.lowered.operations[planned.operation]
+    option, considered = plan.chosen[planned.operation], plan.options[planned.operation]
+    work, shapes = operation.work, [plan.lowered.values[n].shape for n in operation.inputs]
+    fused = not isinstance(work, (View, ReferenceOp))
+    return ExplainedStep(
+        planned.label,
+        work.node.op_type if isinstance(work, ReferenceOp) else type(work).__name__,
+        "reference" if option.kernel is None else option.kernel.name,
+        *common,
+        macs(work, shapes) if fused else 0,  # type: ignore[arg-type]
+        sparsity(work) if fused else 0.0,  # type: ignore[arg-type]
+        planned.step.weight_bytes,
+        option.seconds * 1e3,
+        tuple((o.name, o.seconds * 1e3) for o in considered),
+        _note(plan, operation, option, considered),
+    )
+
+
+def _note(plan: Plan, operation: Operation, option: Option, considered: Sequence[Option]) -> str:
+    noted = plan.lowered.notes.get(operation.label, "")
+    if noted:
+        return noted
+    if isinstance(operation.work, ReferenceOp):
+        return "no kernel for this operator: its reference runs"
+    others = [o for o in considered if o is not option]
+    if not others:
+        return "the only kernel"
+    best = min(considered, key=lambda o: o.seconds)
+    if option.seconds <= best.seconds:
+        return "cheapest"
+    return "cheapest together with the layout changes around it"
+
+
+def _lines(explanation: Explanation) -> Iterator[str]:
+    header = ("layer", "operator", "kernel", "output", "MMAC", "zeros", "weights", "ms", "why")
+    rows = [header]
+    for step in explanation.steps:
+        kernel = step.kernel if not step.detail else f"{step.kernel} [{step.detail}]"
+        rows.append(
+            (
+                step.label,
+                step.operator,
+                kernel,
+                "x".join(map(str, step.output_shape)) + f" {step.layout}",
+                f"{step.macs / 1e6:.2f}" if step.macs else "",
+                f"{step.sparsity:.0%}" if step.macs else "",
+                f"{step.weight_bytes}" if step.weight_bytes else "",
+                f"{step.milliseconds:.4f}",
+                step.note,
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    yield (
+        f"backend {explanation.backend}, {explanation.threads} threads; packed weights "
+        f"{explanation.weight_bytes} bytes, arena {explanation.arena_bytes} bytes (live values "
+        f"peak at {explanation.live_peak_bytes}), scratch {explanation.scratch_bytes} bytes"
+    )

@@ -1,0 +1,84 @@
+"""Who makes and who reads each value of a graph, and which values are constant."""
+
+from __future__ import annotations
+
+from . import ops
+from .model import Array, Model, Node
+from .shapes import Facts
+
+
+class GraphIndex:
+    """Look-ups that pattern matching needs. Node objects are compared by identity."""
+
+    def __init__(self, model: Model, facts: Facts) -> None:
+        self.model, self.facts = model, facts
+        self._producers = model.producers()
+        self._uses: dict[str, int] = {}
+        for node in model.nodes:
+            for name in node.inputs:
+                self._uses[name] = self._uses.get(name, 0) + 1
+        for info in model.outputs:
+            self._uses[info.name] = self._uses.get(info.name, 0) + 1
+        self._dequantized: dict[str, Array] = {}
+
+    def producer(self, name: str) -> Node | None:
+        return self._producers.get(name)
+
+    def single_use(self, name: str) -> bool:
+        """One node reads it, once, and it is no output of the model."""
+        return self._uses.get(name, 0) == 1
+
+    def constant(self, name: str) -> Array | None:
+        """The value where it does not depend on the model's inputs, else None."""
+        if name in self.facts.constants:
+            return self.facts.constants[name]
+        if name in self.model.weights:
+            return self.model.weights[name].numpy()
+        if name in self._dequantized:
+            return self._dequantized[name]
+        node = self.producer(name)
+        if node is None or node.op_type != "DequantizeLinear":
+            return None
+        inputs = [self.constant(n) if n else None for n in node.inputs]
+        if any(a is None and n for a, n in zip(inputs, node.inputs, strict=True)):
+            return None
+        self._dequantized[name] = ops.run(node, inputs, self.model.opset)[0]
+        return self._dequantized[name]
+
+    def clamp_bounds(self, node: Node) -> tuple[float, float] | None:
+        """Bounds of a Relu, or of a Clip whose bounds are constant; None for other nodes."""
+        if node.op_type == "Relu":
+            return 0.0, float("inf")
+        if node.op_type != "Clip":
+            return None
+        bounds = [float("-inf"), float("inf")]
+        for i, key in enumerate(("min", "max")):
+            if key in node.attributes:  # Clip-6
+                bounds[i] = float(node.attributes[key])  # type: ignore[arg-type]
+            elif len(node.inputs) > i + 1 and node.inputs[i + 1]:
+                value = self.constant(node.inputs[i + 1])
+                if value is None:
+                    return None
+                bounds[i] = float(value.reshape(()))
+        return bounds[0], bounds[1]
+
+    def skip_clamps(self, name: str, *, shared: bool = False) -> tuple[str, float, float]:
+        """Walk up from a value through Relu and Clip whose results nothing else reads.
+
+        shared: the value itself may have several readers. Returns the value before the clamps and
+        the range that they clamp it to, together.
+        """
+        lo, hi = float("-inf"), float("inf")
+        while shared or self.single_use(name):
+            shared = False
+            node = self.producer(name)
+            bounds = None if node is None else self.clamp_bounds(node)
+            if node is None or bounds is None:
+                break
+            lo, hi = (min(max(bound, lo), hi) for bound in bounds)
+            name = node.inputs[0]
+        return name, lo, hi
+
+    def absorbable(self, name: str) -> Node | None:
+        """The node that makes a value which only one reader needs; None for shared values."""
+        return self.producer(name) if self.single_use(name) else None

@@ -1,0 +1,149 @@
+"""Choose a kernel and a layout for every operation, together: the cheapest sum of steps and of the
+layout changes between them.
+
+Layouts are a label on every operation, and a change costs where two neighbours differ. The labels
+are improved one operation at a time from several starts until nothing gets cheaper (iterated
+conditional modes; Besag 1986). On the chains with short side branches that CNNs are, that finds
+the cheapest path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .cost import estimate, transpose_seconds
+from .kernels.registry import Backend, Kernel, candidates
+from .kernels.step import ArraySpec, Layout
+from .lowered import Lowered, Operation, ReferenceOp, View
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One way to run an operation. kernel: None for views and reference operators."""
+
+    kernel: Kernel | None
+    layout: Layout
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        return "reference" if self.kernel is None else f"{self.kernel.name} ({self.layout})"
+
+
+FIXED = (Option(None, "nchw", 0.0),)
+
+
+@dataclass(slots=True)
+class Edge:
+    """A value between two operations (-1: the model's input or output, always nchw)."""
+
+    producer: int
+    consumer: int
+    seconds: float  # of changing its layout
+
+
+@dataclass(slots=True)
+class _Problem:
+    options: list[Sequence[Option]]
+    edges: list[list[Edge]] = field(default_factory=list)  # of each operation, both directions
+
+
+def has_layout(shape: Sequence[int]) -> bool:
+    """Whether nchw and nhwc differ for this shape."""
+    return len(shape) == 4 and shape[1] > 1 and shape[2] * shape[3] > 1
+
+
+def choose(
+    lowered: Lowered, backend: Backend, formats: Sequence[str] | None = None
+) -> tuple[list[Option], list[Sequence[Option]]]:
+    """The chosen option of each operation, and all that were considered.
+
+    formats: weight formats to choose among where a layer has several; None for all.
+    """
+    options = [_options(op, lowered.values, backend, formats) for op in lowered.operations]
+    problem = _Problem(options, _edges(lowered))
+    starts: tuple[Callable[[Option], float], ...] = (
+        lambda o: o.seconds,
+        lambda o: o.seconds + (o.layout != "nhwc"),
+        lambda o: o.seconds + (o.layout != "nchw"),
+    )
+    results = [_improve(problem, [min(row, key=start) for row in options]) for start in starts]
+    best = min(results, key=lambda chosen: _total(problem, chosen))
+    return best, options
+
+
+def _options(
+    operation: Operation,
+    values: Mapping[str, ArraySpec],
+    backend: Backend,
+    formats: Sequence[str] | None,
+) -> Sequence[Option]:
+    work = operation.work
+    if isinstance(work, (View, ReferenceOp)):
+        return FIXED
+    shapes = [values[name].shape for name in operation.inputs]
+    kernels = list(candidates(work, backend)) or list(candidates(work, "numpy"))
+    wanted = [k for k in kernels if formats is None or k.weight_format in formats]
+    return [
+        Option(kernel, layout, estimate(kernel, work, shapes))
+        for kernel in wanted or kernels
+        for layout in kernel.layouts
+    ]
+
+
+def _edges(lowered: Lowered) -> list[list[Edge]]:
+    made = {name: i for i, op in enumerate(lowered.operations) for name in op.outputs}
+    found: list[list[Edge]] = [[] for _ in lowered.operations]
+
+    def add(name: str, consumer: int) -> None:
+        spec = lowered.values[name]
+        if not has_layout(spec.shape):
+            return
+        edge = Edge(made.get(name, -1), consumer, transpose_seconds(spec.nbytes))
+        for end in {edge.producer, consumer} - {-1}:
+            found[end].append(edge)
+
+    for i, operation in enumerate(lowered.operations):
+        for name in operation.inputs:
+            add(name, i)
+    for name in lowered.outputs:
+        if name in made:
+            add(name, -1)
+    return found
+
+
+def _edge_cost(edge: Edge, layouts: Sequence[Layout], changed: int, layout: Layout) -> float:
+    ends = [
+        "nchw" if end < 0 else layout if end == changed else layouts[end]
+        for end in (edge.producer, edge.consumer)
+    ]
+    return edge.seconds if ends[0] != ends[1] else 0.0
+
+
+def _improve(problem: _Problem, chosen: list[Option]) -> list[Option]:
+    layouts = [option.layout for option in chosen]
+
+    def cost(i: int, option: Option) -> float:
+        around = (_edge_cost(edge, layouts, i, option.layout) for edge in problem.edges[i])
+        return option.seconds + sum(around)
+
+    changed = True
+    while changed:
+        changed = False
+        for i in (*range(len(chosen)), *reversed(range(len(chosen)))):
+            best = min(problem.options[i], key=lambda option, i=i: cost(i, option))  # type: ignore[misc]
+            if cost(i, best) < cost(i, chosen[i]):
+                chosen[i], layouts[i], changed = best, best.layout, True
+    return chosen
+
+
+def _total(problem: _Problem, chosen: Sequence[Option]) -> float:
+    layouts = [option.layout for option in chosen]
+    total = sum(option.seconds for option in chosen)
+    for i, edges in enumerate(problem.edges):
+        # an edge stands in the lists of both its ends: count it at its consumer, or, for an output
+        # of the model, at its producer
+        own = (e for e in edges if e.consumer == i or e.consumer == -1)
+        total += sum(_edge_cost(edge, layouts, -2, "nchw") for edge in own)
+    return total

@@ -1,0 +1,72 @@
+"""Integer patterns: what ends at a QuantizeLinear and can be computed without floats.
+
+Every pattern function gets the operator above a QuantizeLinear (`core`), its inputs being
+DequantizeLinear outputs, and returns the operations that compute the quantized result, or None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from . import lower_layers as layers
+from . import lower_moves as moves
+from .graph_index import GraphIndex
+from .lower_float import VIEWS, is_layer
+from .lower_values import QuantizedValues, Target
+from .lowered import Operation
+from .model import Node
+from .ops.fused_spec import Dequantize, Quantize
+
+Pattern: TypeAlias = Callable[[QuantizedValues, Target, Node], "list[Operation] | None"]
+
+_UNARY = frozenset(
+    (
+        *("LeakyRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus"),
+        *("Erf", "Exp", "Sqrt", "Neg", "Abs", "Gelu", "Mish", "Swish"),
+    )
+)
+
+_PATTERNS: dict[str, Pattern] = {
+    **dict.fromkeys(_UNARY, layers.unary),
+    **dict.fromkeys((*VIEWS, "Transpose"), moves.move),
+    "Add": layers.add,
+    "Mul": moves.mul,
+    "Concat": moves.concat,
+    "MaxPool": moves.max_pool,
+    "AveragePool": moves.average_pool,
+    "GlobalAveragePool": moves.average_pool,
+    "ReduceMean": moves.average_pool,
+    "Resize": moves.resize,
+    "Upsample": moves.resize,
+}
+
+
+class IntegerMatcher:
+    def __init__(self, graph: GraphIndex, notes: dict[str, str]) -> None:
+        self.values = QuantizedValues(graph, notes)
+
+    def match(self, node: Node) -> list[Operation] | None:
+        """What computes the output of a QuantizeLinear; None where its reference has to run."""
+        v = self.values
+        target = v.target(node)
+        if target is None:
+            return None
+        found = moves.requantized(v, target)
+        if found is None and target.core is not None:
+            is_a_layer = is_layer(v.graph, target.core)
+            pattern = layers.layer if is_a_layer else _PATTERNS.get(target.core.op_type)
+            found = None if pattern is None else pattern(v, target, target.core)
+        if found is not None:
+            return found
+        # a float value: quantized as it is, the clamps before taken in
+        spec = Quantize(target.parameters.scale, v.range(target))
+        return [Operation(node.label, spec, (target.value,), (v.stored(target),))]
+
+    def dequantize(self, node: Node) -> list[Operation] | None:
+        """The float form of a quantized activation; None for other DequantizeLinears."""
+        x = self.values.operand(node.outputs[0])
+        if x is None:
+            return None
+        spec = Dequantize(x.scale, x.zero_point)
+        return [Operation(node.label, spec, (x.name,), (node.outputs[0],))]

@@ -1,0 +1,151 @@
+"""Quantized operators that move, pool or combine values."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import ops
+from .lower_values import Operand, QuantizedValues, Target, ratio, rescale
+from .lowered import Operation, ReferenceOp, View, Work
+from .model import Node
+from .ops.fused_spec import (
+    AveragePoolS8,
+    ConcatS8,
+    MaxPoolS8,
+    MulS8,
+    RescaleS8,
+    ResizeNearestS8,
+    Window,
+)
+from .quantized import (
+    check_scale,
+)
+from .shapes import pool_window
+
+
+def requantized(v: QuantizedValues, target: Target) -> list[Operation] | None:
+    """QuantizeLinear of a dequantized value, with or without clamps between."""
+    x = v.operand(target.value)
+    if x is None:
+        return None
+    spec = rescale(x, target.parameters.scale, v.range(target), target.node.label)
+    return [Operation(target.node.label, spec, (x.name,), (v.stored(target),))]
+
+
+def _then_rescale(
+    v: QuantizedValues, target: Target, x: Operand, work: Work, label: str
+) -> list[Operation]:
+    """`work` on the bytes of x, and a rescale where the target's parameters differ."""
+    output = v.stored(target)
+    if v.passes_through(target) is not None:
+        return [Operation(label, work, (x.name,), (output,))]
+    moved = f"{output}:moved"
+    last = rescale(x, target.parameters.scale, v.range(target), label)
+    return [
+        Operation(label, work, (x.name,), (moved,)),
+        Operation(label, last, (moved,), (output,)),
+    ]
+
+
+def move(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | None:
+    x = v.operand(core.inputs[0])
+    if x is None:
+        return None
+    if core.op_type == "Transpose":
+        return _then_rescale(v, target, x, ReferenceOp(core, v.graph.model.opset, {}), core.label)
+    view = View(v.graph.facts.shapes[core.outputs[0]])
+    return _then_rescale(v, target, x, view, core.label)
+
+
+def max_pool(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | None:
+    x, shape = v.operand(core.inputs[0]), v.graph.facts.shapes[core.inputs[0]]
+    if x is None or len(shape) != 4 or len([n for n in core.outputs if n]) != 1:
+        return None
+    return _then_rescale(v, target, x, MaxPoolS8(pool_window(core, shape[2:])), core.label)
+
+
+def resize(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | None:
+    x, shape = v.operand(core.inputs[0]), v.graph.facts.shapes[core.inputs[0]]
+    mode = core.attributes.get("mode", "nearest")
+    constants = [v.graph.constant(n) if n else None for n in core.inputs[1:]]
+    if x is None or len(shape) != 4 or mode != "nearest" or "axes" in core.attributes:
+        return None
+    if any(c is None and n for c, n in zip(constants, core.inputs[1:], strict=True)):
+        return None
+    if v.graph.facts.shapes[core.outputs[0]][:2] != shape[:2]:
+        return None
+    # the reference, run on row and column numbers, tells where every output pixel comes from
+    rows, columns = (
+        ops.run(core, [np.broadcast_to(index, shape), *constants], v.graph.model.opset)[0]
+        for index in np.indices(shape[2:], dtype=np.float32)
+    )
+    spec = ResizeNearestS8(
+        tuple(int(r) for r in rows[0, 0, :, 0]), tuple(int(c) for c in columns[0, 0, 0, :])
+    )
+    return _then_rescale(v, target, x, spec, core.label)
+
+
+def average_pool(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | None:
+    x, shape = v.operand(core.inputs[0]), v.graph.facts.shapes[core.inputs[0]]
+    if x is None or len(shape) != 4:
+        return None
+    if core.op_type == "AveragePool":
+        window = pool_window(core, shape[2:])
+    else:
+        window = Window((shape[2], shape[3]))
+        if core.op_type == "ReduceMean" and not _reduces_space(v, core):
+            return None
+    include = bool(core.attributes.get("count_include_pad", 0))
+    y_scale, taps = target.parameters.scale, window.kernel[0] * window.kernel[1]
+    check_scale(x.scale / (y_scale * taps), f"{core.op_type} {core.label!r}, multiplier")
+    spec = AveragePoolS8(window, include, x.scale, x.zero_point, y_scale, v.range(target))
+    output, wanted = v.stored(target), v.graph.facts.shapes[core.outputs[0]]
+    if len(wanted) == 4:
+        return [Operation(core.label, spec, (x.name,), (output,))]
+    pooled = f"{output}:4d"
+    return [
+        Operation(core.label, spec, (x.name,), (pooled,)),
+        Operation(core.label, View(wanted), (pooled,), (output,)),
+    ]
+
+
+def _reduces_space(v: QuantizedValues, node: Node) -> bool:
+    axes = np.asarray(node.attributes.get("axes", ()))
+    if not axes.size and len(node.inputs) > 1 and node.inputs[1]:
+        given = v.graph.constant(node.inputs[1])
+        axes = axes if given is None else given
+    return sorted(int(a) % 4 for a in axes) == [2, 3]
+
+
+def mul(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | None:
+    shapes = v.graph.facts.shapes
+    names = list(core.inputs)
+    if shapes[names[0]] != shapes[core.outputs[0]]:
+        names.reverse()
+    full = shapes[core.outputs[0]]
+    if shapes[names[0]] != full or shapes[names[1]] not in (full, (*full[:2], 1, 1)):
+        return None
+    a, b = (v.operand(name) for name in names)
+    if a is None or b is None:
+        return None
+    factor = ratio(a.scale * b.scale, target.parameters.scale, core.label)
+    spec = MulS8(a.zero_point, b.zero_point, factor, v.range(target))
+    return [Operation(core.label, spec, (a.name, b.name), (v.stored(target),))]
+
+
+def concat(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | None:
+    operands = [v.operand(name) for name in core.inputs]
+    rank = len(v.graph.facts.shapes[core.outputs[0]])
+    if rank != 4 or int(core.attributes["axis"]) % rank != 1:  # type: ignore[arg-type]
+        return None
+    output, y_scale = v.range(target), target.parameters.scale
+    parts: list[RescaleS8 | None] = []
+    for x in operands:
+        if x is None:
+            return None
+        same = x.scale == y_scale and x.zero_point == output.zero_point
+        inside = output.lo <= x.storage.lo and x.storage.hi <= output.hi
+        copied = same and inside
+        parts.append(None if copied else rescale(x, y_scale, output, core.label))
+    names = tuple(x.name for x in operands if x is not None)
+    return [Operation(core.label, ConcatS8(tuple(parts)), names, (v.stored(target),))]

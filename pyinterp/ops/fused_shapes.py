@@ -1,0 +1,100 @@
+"""Output shape and element type of each fused operator, with the checks its inputs need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModelError
+from .fused_spec import (
+    AddS8,
+    AveragePoolS8,
+    ConcatS8,
+    ConvF32,
+    ConvS8,
+    Dequantize,
+    GemmS8,
+    MaxPoolS8,
+    MulS8,
+    Quantize,
+    ResizeNearestS8,
+    Spec,
+    Window,
+)
+
+Shape = tuple[int, ...]
+
+
+def _windowed(window: Window, shape: Shape, channels: int) -> Shape:
+    if len(shape) != 4:
+        raise ModelError(f"expected an input [N, C, H, W], got shape {list(shape)}")
+    height, width = window.output_size(shape[2], shape[3])
+    if height < 1 or width < 1:
+        raise ModelError(f"window {window.kernel} does not fit an input of shape {list(shape)}")
+    return shape[0], channels, height, width
+
+
+def _conv(spec: ConvS8 | ConvF32, shapes: Sequence[Shape]) -> Shape:
+    outputs, per_group = spec.weight.shape[:2]
+    result = _windowed(spec.window, shapes[0], outputs)
+    if spec.weight.shape[2:] != spec.window.kernel:
+        raise ModelError(f"weight {spec.weight.shape} does not fit the window {spec.window.kernel}")
+    if shapes[0][1] != per_group * spec.groups or outputs % spec.groups:
+        raise ModelError(
+            f"input {list(shapes[0])} does not fit weight {spec.weight.shape}, {spec.groups} groups"
+        )
+    if len(shapes) == 2 and shapes[1] != result:
+        raise ModelError(f"residual: expected shape {list(result)}, got {list(shapes[1])}")
+    return result
+
+
+def input_count(spec: Spec) -> int:
+    """How many activations the operator reads."""
+    if isinstance(spec, ConvS8):
+        return 1 if spec.residual is None else 2
+    if isinstance(spec, ConvF32):
+        return 2 if spec.has_residual else 1
+    if isinstance(spec, ConcatS8):
+        return len(spec.parts)
+    return 2 if isinstance(spec, (AddS8, MulS8)) else 1
+
+
+def input_dtype(spec: Spec) -> np.dtype[Any]:
+    return np.dtype(np.float32 if isinstance(spec, (ConvF32, Quantize)) else np.uint8)
+
+
+def output_dtype(spec: Spec) -> np.dtype[Any]:
+    if isinstance(spec, (ConvF32, Dequantize)):
+        return np.dtype(np.float32)
+    return np.dtype(np.int32 if isinstance(spec, GemmS8) else np.uint8)
+
+
+def output_shape(spec: Spec, shapes: Sequence[Shape]) -> Shape:
+    """Logical (NCHW) output shape. Raises ModelError where the input shapes do not fit."""
+    if len(shapes) != input_count(spec):
+        raise ModelError(f"expected {input_count(spec)} inputs, got {len(shapes)}")
+    first = shapes[0]
+    if isinstance(spec, (ConvS8, ConvF32)):
+        return _conv(spec, shapes)
+    if isinstance(spec, (MaxPoolS8, AveragePoolS8)):
+        return _windowed(spec.window, first, first[1] if len(first) == 4 else 0)
+    if isinstance(spec, GemmS8):
+        if len(first) != 2 or first[1] != spec.weight.shape[1]:
+            raise ModelError(f"expected [M, {spec.weight.shape[1]}], got {list(first)}")
+        return first[0], spec.weight.shape[0]
+    if isinstance(spec, ConcatS8):
+        for shape in shapes:
+            if len(shape) != 4 or shape[0] != first[0] or shape[2:] != first[2:]:
+                raise ModelError(f"shapes {list(map(list, shapes))} differ beyond their channels")
+        return first[0], sum(shape[1] for shape in shapes), *first[2:]
+    if isinstance(spec, AddS8) and shapes[1] != first:
+        raise ModelError(f"shapes differ: {list(first)} and {list(shapes[1])}")
+    if isinstance(spec, MulS8) and shapes[1] not in (first, (*first[:2], 1, 1)):
+        raise ModelError(f"expected {list(first)} or one value a channel, got {list(shapes[1])}")
+    if isinstance(spec, ResizeNearestS8):
+        if len(first) != 4:
+            raise ModelError(f"expected an input [N, C, H, W], got shape {list(first)}")
+        return first[0], first[1], len(spec.rows), len(spec.columns)
+    return first

@@ -1,0 +1,247 @@
+"""The fused operators: what a lowered model is made of, and what kernels implement.
+
+A spec holds everything about an operator but its activations. Activations are uint8 in all 8-bit
+operators: signed ones are shifted to `q - qmin` when a model is lowered. Array shapes are given
+for ONNX's NCHW order; a kernel may want another layout (`registry.Kernel.layout`).
+
+`fused.py` is the reference of each spec; `sparing.kernels.registry` lists the fast ones.
+The arithmetic is fixed by docs/numeric-contract.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[Any]
+F32: TypeAlias = npt.NDArray[np.float32]
+I32: TypeAlias = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A sliding window over (height, width): of a convolution or a pooling."""
+
+    kernel: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, left, bottom, right
+    dilations: tuple[int, int] = (1, 1)
+    ceil_mode: bool = False  # pooling: a last, partial window counts (ONNX ceil_mode)
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Output (height, width); 0 or less where the window does not fit the padded input."""
+        sizes = []
+        for axis, size in enumerate((height, width)):
+            padded = size + self.pads[axis] + self.pads[axis + 2]
+            extent = (self.kernel[axis] - 1) * self.dilations[axis] + 1
+            stride = self.strides[axis]
+            if self.ceil_mode:
+                count = -(-(padded - extent) // stride) + 1
+                # a window that starts in the trailing padding does not count
+                if (count - 1) * stride >= size + self.pads[axis]:
+                    count -= 1
+            else:
+                count = (padded - extent) // stride + 1
+            sizes.append(count)
+        return sizes[0], sizes[1]
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRange:
+    """Where a requantized result lands: its zero point and the range it is clamped to (u8)."""
+
+    zero_point: int
+    lo: int = 0
+    hi: int = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """A second operand, added to a convolution's result before the final clamp.
+
+    With `conv_output` the convolution is first requantized and clamped to that range, as t, and
+    `f = rint(float32(t - t_zp) * conv_multiplier + float32(r - zero_point) * multiplier)`.
+    Without it the first product is `float32(acc) * m[c]`, straight from the accumulator.
+    """
+
+    zero_point: int
+    multiplier: float  # float32(float64(sr) / float64(sy))
+    conv_output: OutputRange | None = None
+    conv_multiplier: float = 0.0  # float32(float64(st) / float64(sy))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConvS8:
+    """2-D convolution of uint8 by signed integer weights, requantized to uint8.
+
+    weight: int8 or int16 [O, C / groups, kh, kw]. bias: int32 [O]. multiplier: float32 [O].
+    x_max: largest value the input can hold (proven: a Sparing clamp, else 255).
+    table: uint8 [256], applied to the result last, or None.
+    Inputs: x uint8 [N, C, H, W] (and, with `residual`, r uint8 [N, O, H', W']).
+    Output: uint8 [N, O, H', W'].
+    """
+
+    window: Window
+    groups: int
+    weight: Array
+    bias: I32
+    x_zero_point: int
+    multiplier: F32
+    output: OutputRange
+    x_max: int = 255
+    residual: Residual | None = None
+    table: npt.NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GemmS8:
+    """Integer matrix product without requantization: `(x - x_zero_point) @ weight.T + bias`.
+
+    weight: int8 or int16 [N, K]. bias: int32 [N]. Input: uint8 [M, K]. Output: int32 [M, N],
+    modulo 2^32.
+    """
+
+    weight: Array
+    bias: I32
+    x_zero_point: int
+    x_max: int = 255
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConvF32:
+    """2-D convolution in float32: `clamp(conv(x, weight) + bias + residual, lo, hi)`.
+
+    weight: float32 [O, C / groups, kh, kw]. bias: float32 [O]. NaN passes the clamp.
+    Inputs: x float32 [N, C, H, W] (and, with `has_residual`, r float32 [N, O, H', W']).
+    """
+
+    window: Window
+    groups: int
+    weight: F32
+    bias: F32
+    lo: float = -np.inf
+    hi: float = np.inf
+    has_residual: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Quantize:
+    """float32 -> uint8: `clamp(rint(x / scale)) + zero_point`, NaN to the zero point."""
+
+    scale: float
+    output: OutputRange
+
+
+@dataclass(frozen=True, slots=True)
+class Dequantize:
+    """uint8 -> float32: `float32(x - zero_point) * scale`."""
+
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddS8:
+    """`rint(float32(a - a_zp) * ma + float32(b - b_zp) * mb)`, clamped; uint8, equal shapes."""
+
+    a_zero_point: int
+    a_multiplier: float
+    b_zero_point: int
+    b_multiplier: float
+    output: OutputRange
+
+
+@dataclass(frozen=True, slots=True)
+class MulS8:
+    """`rint(float32((a - a_zp) * (b - b_zp)) * m)`, clamped.
+
+    a: uint8 [N, C, H, W]; b: the same shape, or [N, C, 1, 1] (a squeeze-and-excite gate).
+    """
+
+    a_zero_point: int
+    b_zero_point: int
+    multiplier: float
+    output: OutputRange
+
+
+@dataclass(frozen=True, slots=True)
+class RescaleS8:
+    """uint8 -> uint8 of another scale: `rint(float32(x - x_zp) * m)`, clamped.
+
+    With multiplier 1 and equal zero points it only clamps.
+    """
+
+    x_zero_point: int
+    multiplier: float
+    output: OutputRange
+
+
+@dataclass(frozen=True, slots=True)
+class ConcatS8:
+    """Concatenate along channels; a part is rescaled, or copied where its entry is None.
+
+    Inputs: uint8 [N, C_i, H, W], one per part.
+    """
+
+    parts: tuple[RescaleS8 | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MaxPoolS8:
+    """Maximum over a window of uint8; padding never wins."""
+
+    window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class AveragePoolS8:
+    """Average over a window of uint8: int32 sum of `x - x_zp`, then the requantization rule.
+
+    The multiplier of an output is `float32(float64(x_scale) / (float64(y_scale) * count))`, where
+    count is the window's size, or the taps inside the input where padding is excluded.
+    """
+
+    window: Window
+    count_include_pad: bool
+    x_scale: float
+    x_zero_point: int
+    y_scale: float
+    output: OutputRange
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TableS8:
+    """A 256-entry table: a non-linear function of a quantized tensor. table: uint8 [256]."""
+
+    table: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class ResizeNearestS8:
+    """Nearest-neighbour resize by integer source indices (any element size of 1 byte).
+
+    rows, columns: source row of each output row, source column of each output column.
+    """
+
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+
+
+Spec: TypeAlias = (
+    ConvS8
+    | GemmS8
+    | ConvF32
+    | Quantize
+    | Dequantize
+    | AddS8
+    | MulS8
+    | RescaleS8
+    | ConcatS8
+    | MaxPoolS8
+    | AveragePoolS8
+    | TableS8
+    | ResizeNearestS8
+)

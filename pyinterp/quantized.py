@@ -1,0 +1,161 @@
+"""What a QDQ graph says about its quantized tensors: scales, zero points, proven ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import QuantizationError
+from .model import Array, Node
+from .ops.fused_spec import I32, OutputRange
+
+Constant = Callable[[str], "Array | None"]  # the value of a name that is constant, else None
+
+SCALE_LIMITS = (2.0**-64, 2.0**64)
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """How a quantized tensor is kept: uint8 `q + shift`, in [lo, hi] after the shift.
+
+    lo and hi are narrower than uint8 only where a Sparing clamp makes them so.
+    """
+
+    shift: int
+    lo: int
+    hi: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Scale (a float32 value) and zero point of a tensor, per tensor, in the model's own type."""
+
+    scale: float
+    zero_point: int
+    signed: bool
+
+
+FULL_U8 = Storage(0, 0, 255)
+FULL_S8 = Storage(128, 0, 255)
+
+
+def check_scale(scale: float, what: str) -> None:
+    if not SCALE_LIMITS[0] <= scale < SCALE_LIMITS[1]:
+        raise QuantizationError(f"{what}: scale {scale} is outside [2^-64, 2^64)")
+
+
+def activation_parameters(node: Node, constant: Constant) -> Parameters | None:
+    """Of a QuantizeLinear or DequantizeLinear on an activation; None where it has no int8 path.
+
+    That is: scale not constant or not scalar, or an element type other than uint8 and int8.
+    """
+    scale = constant(node.inputs[1])
+    has_zero = len(node.inputs) > 2 and bool(node.inputs[2])
+    zero = constant(node.inputs[2]) if has_zero else np.zeros((), np.uint8)
+    if scale is None or zero is None or scale.size != 1 or zero.size != 1:
+        return None
+    if zero.dtype not in (np.uint8, np.int8) or scale.dtype != np.float32:
+        return None
+    if "output_dtype" in node.attributes and not has_zero:
+        return None
+    value = float(scale.reshape(()))
+    check_scale(value, f"{node.op_type} {node.label!r}")
+    return Parameters(value, int(zero.reshape(())), zero.dtype == np.int8)
+
+
+def quantize_scalar(value: float, parameters: Parameters) -> int:
+    """QuantizeLinear of one number, by the rule of the numeric contract."""
+    lo, hi = (-128, 127) if parameters.signed else (0, 255)
+    with np.errstate(over="ignore"):
+        real = np.rint(np.float32(value) / np.float32(parameters.scale))
+    zero = parameters.zero_point
+    return int(np.clip(real, lo - zero, hi - zero)) + zero
+
+
+def storage_of_clamp(parameters: Parameters, lo: float, hi: float) -> Storage:
+    """Storage of a QuantizeLinear whose input was clamped to [lo, hi] (infinite: not clamped).
+
+    QuantizeLinear is monotone, so quantizing a clamped value is clamping the quantized one.
+    """
+    q_lo, q_hi = quantize_scalar(lo, parameters), quantize_scalar(hi, parameters)
+    q_hi = max(q_lo, q_hi)
+    shift = -q_lo if parameters.signed else 0
+    return Storage(shift, q_lo + shift, q_hi + shift)
+
+
+def output_range(parameters: Parameters, storage: Storage) -> OutputRange:
+    return OutputRange(parameters.zero_point + storage.shift, storage.lo, storage.hi)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantizedWeight:
+    """values: int8 or int16, zero points taken off. scale: float32 [O]."""
+
+    values: Array
+    scale: Array
+
+
+def weight_parameters(
+    node: Node | None, constant: Constant, channel_axis: int
+) -> QuantizedWeight | None:
+    """Weights behind a DequantizeLinear; None where they are not constant 8-bit integers.
+
+    channel_axis: the axis of output channels. Differences to a zero point that fit int8 stay
+    int8, the others become int16.
+    """
+    if node is None or node.op_type != "DequantizeLinear" or "block_size" in node.attributes:
+        return None
+    parts = [constant(name) for name in node.inputs if name]
+    if any(part is None for part in parts):
+        return None
+    values, scale = parts[0], parts[1]
+    assert values is not None and scale is not None
+    zero = parts[2] if len(parts) > 2 else np.zeros((), values.dtype)
+    assert zero is not None
+    if values.dtype not in (np.int8, np.uint8) or scale.dtype != np.float32:
+        return None
+    channels = values.shape[channel_axis]
+    axis = int(node.attributes.get("axis", 1)) % values.ndim  # type: ignore[arg-type]
+    if scale.size != 1 and (axis != channel_axis or scale.shape != (channels,)):
+        return None
+    for value in scale.reshape(-1):
+        check_scale(float(value), f"DequantizeLinear {node.label!r}")
+    along = [1] * values.ndim
+    along[channel_axis] = -1
+    difference = values.astype(np.int16) - zero.astype(np.int16).reshape(
+        along if zero.size > 1 else ()
+    )
+    fits = difference.min(initial=0) >= -128 and difference.max(initial=0) <= 127
+    full_scale = np.broadcast_to(scale.reshape(-1), (channels,)).astype(np.float32)
+    return QuantizedWeight(difference.astype(np.int8) if fits else difference, full_scale)
+
+
+def integer_bias(
+    real: Array | None, node: Node | None, constant: Constant, x_scale: float, scale: Array
+) -> I32 | None:
+    """int32 bias with scale `x_scale * scale[c]`; None where it does not fit int32.
+
+    real: the bias as float32 [O], or None for no bias. node: the DequantizeLinear it came from.
+    An int32 bias passes unchanged where its zero point is 0 and its scale is within 2 float32 ulp
+    of the product; any other one is requantized by rint half to even in float64.
+    """
+    if real is None:
+        return np.zeros(scale.shape, np.int32)
+    product = np.float64(x_scale) * scale.astype(np.float64)
+    if node is not None and node.op_type == "DequantizeLinear":
+        stored = constant(node.inputs[0])
+        given = constant(node.inputs[1])
+        zero = constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
+        near = given is not None and np.all(
+            np.abs(given.reshape(-1).astype(np.float64) - product)
+            <= 2 * np.spacing(product.astype(np.float32)).astype(np.float64)
+        )
+        plain = zero is None or not zero.any()
+        if stored is not None and stored.dtype == np.int32 and near and plain:
+            return stored.astype(np.int32)
+    rounded = np.rint(real.astype(np.float64) / product)
+    if not np.isfinite(rounded).all() or np.abs(rounded).max(initial=0) > 2**31 - 1:
+        return None
+    return rounded.astype(np.int32)

@@ -1,0 +1,154 @@
+"""A session: a model, planned for this machine, that runs inputs."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from .cpus import usable_cpus
+from .errors import InputError, NativeError
+from .executor import Executor
+from .explain import Explanation
+from .formats import load
+from .kernels.registry import Backend, available_backends
+from .lower import lower
+from .model import Array, Model, TensorInfo
+from .plan import make_plan
+
+BackendChoice: TypeAlias = Backend | Literal["auto"]
+
+MAX_PLANS = 4  # plans kept for different input shapes; the least recently used goes first
+
+
+class Session:
+    """Runs a model: `session.run(None, {"input": images})`, as onnxruntime's sessions do.
+
+    model: a `Model`, or the path of a `.sparing` or `.onnx` file. backend: "c", "numba", "numpy"
+    (the reference, unfused work and all), or "auto", the first of these that is installed.
+    threads: how many the C kernels may use; None for all CPUs that this process may use. formats:
+    weight formats to choose kernels from ("dense_s8", "csr_s8", ...), for comparisons; None for
+    all.
+
+    Safe to use from several threads at once. A changed batch or image size makes a new plan, kept
+    in a small cache. Raises InputError, FormatError, UnsupportedOperatorError, ModelError or
+    QuantizationError where the model cannot be loaded or lowered.
+    """
+
+    def __init__(
+        self,
+        model: Model | str | os.PathLike[str],
+        backend: BackendChoice = "auto",
+        threads: int | None = None,
+        formats: Sequence[str] | None = None,
+    ) -> None:
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
+            raise InputError(f"threads: expected a positive number, got {threads!r}")
+        self.backend: Backend = _resolve(backend)
+        self.threads = usable_cpus() if threads is None else threads
+        self._formats = formats
+        loaded = model if isinstance(model, Model) else load(model)
+        self._source: Model | str | os.PathLike[str] = model
+        self.inputs: tuple[TensorInfo, ...] = loaded.inputs
+        self.outputs: tuple[TensorInfo, ...] = loaded.outputs
+        self.metadata: Mapping[str, Any] = loaded.metadata
+        self._plans: OrderedDict[tuple[tuple[int, ...], ...], Executor] = OrderedDict()
+        self._lock = threading.Lock()
+        # plan for one image at once: a bad model is refused here, and its weights are let go
+        self._executor(self._default_shapes(), loaded)
+
+    def run(self, outputs: Sequence[str] | None, feeds: Mapping[str, Array]) -> list[Array]:
+        """The named outputs (None: all, in the model's order) for one set of inputs.
+
+        Raises InputError where names, dtypes or shapes are not the model's.
+        """
+        names = [info.name for info in self.outputs]
+        unknown = [name for name in outputs or () if name not in names]
+        if unknown:
+            raise InputError(f"expected outputs among {names}, got {unknown}")
+        arrays = self._checked(feeds)
+        executor = self._executor(tuple(array.shape for array in arrays))
+        results = dict(zip(names, executor.run(arrays), strict=True))
+        return [results[name] for name in (names if outputs is None else outputs)]
+
+    def profile(self, feeds: Mapping[str, Array]) -> list[tuple[str, float]]:
+        """Run once; each step's label and the seconds it took."""
+        arrays = self._checked(feeds)
+        executor = self._executor(tuple(array.shape for array in arrays))
+        labels = [planned.label for planned in executor.plan.steps]
+        return list(zip(labels, executor.profile(arrays), strict=True))
+
+    def explain(self, shapes: Mapping[str, Sequence[int]] | None = None) -> Explanation:
+        """Layer by layer: the kernel, why it was chosen, and its expected cost.
+
+        shapes: input shapes to plan for; None for a batch of one.
+        """
+        if shapes is None:
+            key = self._default_shapes()
+        else:
+            _expect_names(shapes, self.inputs, "shapes")
+            key = tuple(tuple(shapes[info.name]) for info in self.inputs)
+        return self._executor(key).explanation
+
+    def _default_shapes(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(
+            tuple(d if isinstance(d, int) else 1 for d in info.shape or ()) for info in self.inputs
+        )
+
+    def _checked(self, feeds: Mapping[str, Array]) -> list[Array]:
+        _expect_names(feeds, self.inputs, "feeds")
+        arrays = []
+        for info in self.inputs:
+            array = feeds[info.name]
+            if not isinstance(array, np.ndarray):
+                raise InputError(f"input {info}: expected an array, got {type(array).__name__}")
+            if array.dtype != info.dtype:
+                raise InputError(f"input {info}: expected {info.dtype}, got {array.dtype}")
+            arrays.append(np.ascontiguousarray(array))
+        return arrays
+
+    def _executor(
+        self, shapes: tuple[tuple[int, ...], ...], loaded: Model | None = None
+    ) -> Executor:
+        with self._lock:
+            found = self._plans.get(shapes)
+            if found is None:
+                model = loaded if loaded is not None else self._model()
+                named = {info.name: s for info, s in zip(self.inputs, shapes, strict=True)}
+                plan = make_plan(lower(model, named), self.backend, self.threads, self._formats)
+                found = self._plans[shapes] = Executor(plan)
+            self._plans.move_to_end(shapes)
+            while len(self._plans) > MAX_PLANS:
+                self._plans.popitem(last=False)
+        return found
+
+    def _model(self) -> Model:
+        """The model again, for another plan: from its file, since only packed weights are kept."""
+        if isinstance(self._source, Model):
+            return self._source
+        model = load(self._source)
+        if (model.inputs, model.outputs) != (self.inputs, self.outputs):
+            raise InputError(f"{self._source}: the file changed since the session was made")
+        return model
+
+
+def _resolve(backend: BackendChoice) -> Backend:
+    available = available_backends()
+    if backend == "auto":
+        return available[0]
+    if backend not in ("c", "numba", "numpy"):
+        raise InputError(f"backend: expected auto, c, numba or numpy, got {backend!r}")
+    if backend not in available:
+        missing = {"c": "Sparing was installed without a C compiler", "numba": "numba is missing"}
+        raise NativeError(f"backend {backend!r} is not available: {missing[backend]}")
+    return backend
+
+
+def _expect_names(given: Mapping[str, object], inputs: Sequence[TensorInfo], what: str) -> None:
+    expected = [info.name for info in inputs]
+    if set(given) != set(expected):
+        raise InputError(f"expected {what} for {expected}, got {sorted(given)}")

@@ -1,0 +1,189 @@
+"""Static shapes and constants of a graph, for given input shapes.
+
+Every session runs on fixed shapes, so symbolic dimensions are gone here: what a graph computes
+from constants and from shapes alone (Shape, Gather, Concat, Reshape chains) is a constant too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import ops
+from .errors import InputError, ModelError, SparingError
+from .model import Array, Model, Node
+from .ops.fused_spec import Window
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of every value before anything runs."""
+
+    shapes: dict[str, Shape]
+    dtypes: dict[str, np.dtype[Any]]
+    constants: dict[str, Array]
+
+
+def input_shapes(model: Model, shapes: Mapping[str, Shape]) -> None:
+    """Raise InputError unless `shapes` names every input and fits its declared dimensions.
+
+    One symbol means one size, over all inputs.
+    """
+    expected = {info.name for info in model.inputs}
+    if set(shapes) != expected:
+        raise InputError(f"expected inputs {sorted(expected)}, got {sorted(shapes)}")
+    symbols: dict[str, int] = {}
+    for info in model.inputs:
+        shape = shapes[info.name]
+        if info.shape is None:
+            continue
+        fits = len(shape) == len(info.shape)
+        for size, dim in zip(shape, info.shape, strict=False):
+            wanted = symbols.setdefault(dim, size) if isinstance(dim, str) else dim
+            fits = fits and (wanted is None or wanted == size)
+        if not fits:
+            raise InputError(f"input {info} does not take an array of shape {list(shape)}")
+
+
+def conv_window(node: Node, weight: Shape, spatial: Sequence[int]) -> Window:
+    """The 2-D window of a Conv; a 1-D one gets a height of 1. auto_pad is resolved."""
+    return _window(node, weight[2:], spatial)
+
+
+def pool_window(node: Node, spatial: Sequence[int]) -> Window:
+    kernel = node.attributes["kernel_shape"]
+    return _window(node, tuple(int(k) for k in kernel), spatial)  # type: ignore[union-attr]
+
+
+def _window(node: Node, kernel: Sequence[int], spatial: Sequence[int]) -> Window:
+    rank = len(kernel)
+    if rank not in (1, 2) or len(spatial) != rank:
+        raise ModelError(f"{node.op_type} {node.label!r}: {rank}-D windows have no kernel")
+    attribute: Callable[[str, int], tuple[int, ...]] = lambda name, n: tuple(  # noqa: E731
+        int(v)
+        for v in node.attributes.get(name, (0 if name == "pads" else 1,) * n)  # type: ignore[union-attr]
+    )
+    strides, dilations = attribute("strides", rank), attribute("dilations", rank)
+    pads = attribute("pads", 2 * rank)
+    auto = node.attributes.get("auto_pad", "NOTSET")
+    if auto == "VALID":
+        pads = (0,) * (2 * rank)
+    elif auto in ("SAME_UPPER", "SAME_LOWER"):
+        pads = _same_pads(str(auto), kernel, strides, dilations, spatial)
+    if rank == 1:
+        kernel, strides, dilations = (1, *kernel), (1, *strides), (1, *dilations)
+        pads = (0, pads[0], 0, pads[1])
+    return Window(
+        (kernel[0], kernel[1]),
+        (strides[0], strides[1]),
+        (pads[0], pads[1], pads[2], pads[3]),
+        (dilations[0], dilations[1]),
+        bool(node.attributes.get("ceil_mode", 0)),
+    )
+
+
+def _same_pads(
+    auto: str,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    spatial: Sequence[int],
+) -> tuple[int, ...]:
+    begin, end = [], []
+    for k, s, d, size in zip(kernel, strides, dilations, spatial, strict=True):
+        total = max(0, (-(-size // s) - 1) * s + (k - 1) * d + 1 - size)
+        small, large = total // 2, total - total // 2
+        begin.append(small if auto == "SAME_UPPER" else large)
+        end.append(large if auto == "SAME_UPPER" else small)
+    return (*begin, *end)
+
+
+# element-wise and quantization operators: the output has the first input's shape
+_SAME_SHAPE = frozenset(
+    (
+        *("Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid"),
+        *("HardSwish", "Tanh", "Erf", "Exp", "Sqrt", "Neg", "Abs", "Softmax", "Identity"),
+        *("BatchNormalization", "QuantizeLinear", "DequantizeLinear"),
+    )
+)
+_BROADCAST = frozenset(["Add", "Sub", "Mul", "Div", "Min", "Max", "Pow"])
+
+
+def _known(node: Node, shapes: Sequence[Shape]) -> Shape | None:
+    """Output shape by formula, for the operators that are expensive to run; None for others."""
+    if node.op_type in _SAME_SHAPE:
+        return shapes[0]
+    if node.op_type in _BROADCAST:
+        return np.broadcast_shapes(*shapes)
+    if node.op_type == "Conv" and len(shapes[0]) in (3, 4):
+        window = conv_window(node, shapes[1], shapes[0][2:])
+        height, width = window.output_size(*((1, *shapes[0][2:])[-2:]))
+        if height < 1 or width < 1 or shapes[0][1] != shapes[1][1] * _groups(node):
+            raise ModelError(f"input {list(shapes[0])} does not fit weight {list(shapes[1])}")
+        return shapes[0][0], shapes[1][0], *(height, width)[4 - len(shapes[0]) :]
+    return None
+
+
+def _groups(node: Node) -> int:
+    return int(node.attributes.get("group", 1))  # type: ignore[arg-type]
+
+
+def _output_dtype(node: Node, arguments: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
+    if node.op_type == "QuantizeLinear":
+        return arguments[2] if len(arguments) > 2 else np.dtype(np.uint8)
+    return arguments[1] if node.op_type == "DequantizeLinear" else arguments[0]
+
+
+def infer(model: Model, shapes: Mapping[str, Shape]) -> Facts:
+    """Shape and dtype of every value, and the values that are constant.
+
+    Raises InputError for input shapes that do not fit, ModelError where an operator's inputs do
+    not, naming it.
+    """
+    input_shapes(model, shapes)
+    facts = Facts({}, {}, {})
+    for name, tensor in model.weights.items():
+        facts.shapes[name], facts.dtypes[name] = tensor.shape, tensor.dtype
+    for info in model.inputs:
+        facts.shapes[info.name], facts.dtypes[info.name] = tuple(shapes[info.name]), info.dtype
+    for node in model.nodes:
+        try:
+            _infer_node(model, node, facts)
+        except SparingError as error:
+            raise ModelError(f"{node.op_type} {node.label!r}: {error}") from error
+    return facts
+
+
+def _infer_node(model: Model, node: Node, facts: Facts) -> None:
+    names = [n for n in node.inputs if n]
+    is_shape = node.op_type in ("Shape", "Size")
+    constant = is_shape or all(n in facts.constants or n in model.weights for n in names)
+    # weights behind a DequantizeLinear stay quantized until somebody asks for them as floats
+    known = None if is_shape else _known(node, [facts.shapes[n] for n in names])
+    if known is not None and (not constant or node.op_type == "DequantizeLinear"):
+        output = node.outputs[0]
+        facts.shapes[output] = known
+        facts.dtypes[output] = _output_dtype(node, [facts.dtypes[n] for n in names])
+        return
+    results = ops.run(node, [_sample(model, n, facts) for n in node.inputs], model.opset)
+    for name, array in zip(node.outputs, results, strict=False):
+        if name:
+            facts.shapes[name], facts.dtypes[name] = array.shape, array.dtype
+            if constant:
+                facts.constants[name] = array
+
+
+def _sample(model: Model, name: str, facts: Facts) -> Array | None:
+    """The value where it is constant, else zeros of its shape (one element, broadcast)."""
+    if not name:
+        return None
+    if name in facts.constants:
+        return facts.constants[name]
+    if name in model.weights:
+        return model.weights[name].numpy()
+    return np.broadcast_to(np.zeros((), facts.dtypes[name]), facts.shapes[name])
