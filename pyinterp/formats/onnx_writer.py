@@ -33,6 +33,8 @@ def write_onnx(model: Model, path: str | os.PathLike[str]) -> None:
         raise FormatError(f"{path}: weights of {size} bytes; one ONNX file holds less than 2 GiB")
     try:
         proto = to_proto(model)
+        if any(info.shape is None for info in model.outputs):
+            _infer_output_shapes(onnx, proto)
         onnx.checker.check_model(proto, full_check=True)
         data = proto.SerializeToString(deterministic=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -69,6 +71,13 @@ def to_proto(model: Model) -> Any:
         value = json.dumps(model.metadata[key], sort_keys=True, ensure_ascii=False, allow_nan=False)
         proto.metadata_props.add(key=METADATA_PREFIX + key, value=value)
     return proto
+
+
+def _infer_output_shapes(onnx: Any, proto: Any) -> None:
+    """Fill in what the operators tell: ONNX wants the rank of every graph output."""
+    inferred = onnx.shape_inference.infer_shapes(proto)
+    for output, known in zip(proto.graph.output, inferred.graph.output, strict=True):
+        output.CopyFrom(known)
 
 
 def _node(node: Node, opset: int) -> Any:
