@@ -85,4 +85,5 @@ def run(node: Node, arguments: Sequence[Array | None], opset: int) -> tuple[Arra
         # What the operator's own checks let through: shapes and types that NumPy refuses.
         shapes = ", ".join("none" if a is None else f"{a.dtype}{list(a.shape)}" for a in arguments)
         raise ModelError(f"inputs {shapes} do not fit: {error}") from error
-    return result if isinstance(result, tuple) else (result,)
+    results = result if isinstance(result, tuple) else (result,)
+    return tuple(np.asarray(one) for one in results)  # NumPy makes scalars of 0-d arrays

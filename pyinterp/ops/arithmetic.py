@@ -62,6 +62,7 @@ def mod(a: Array, b: Array, *, fmod: int = 0) -> Array:
 def power(x: Array, exponent: Array) -> Array:
     """x ** exponent, in x's type; the exponent may have another."""
     broadcast_shape(x, exponent)
+    require(x.dtype != np.bool_ and exponent.dtype != np.bool_, "expected numbers, got bool")
     base, up = widened(x), widened(exponent)
     if is_integer(x.dtype) and up.dtype.kind in "iu":
         require(not bool(np.any(up < 0)), "integers take exponents of 0 or more")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .checks import per_channel, require
-from .element_types import widened
+from .element_types import is_float, widened
 from .registry import Array, operator
 
 
@@ -27,6 +27,7 @@ def batch_normalization(
 
     (x - mean) / sqrt(variance + epsilon) * scale + bias, in x's type (at least float32).
     """
+    require(is_float(x.dtype), f"expected a float tensor, got {x.dtype}")
     require(x.ndim >= 2, f"expected x [N, C, ...], got {x.shape}")
     require(spatial == 1, "spatial: expected 1, got 0 (one mean a position is not supported)")
     require(training_mode == 1 or outputs == 1, f"expected 1 output in inference, got {outputs}")

@@ -39,10 +39,10 @@ def axes_of(axes: Iterable[int], rank: int) -> Ints:
 
 
 def size_checked(shape: Iterable[int], dtype: np.dtype[Any]) -> Ints:
-    """`shape`, unless negative or larger than MAX_TENSOR_BYTES."""
+    """`shape`, unless negative or larger than MAX_TENSOR_BYTES (axes of 0 counting as 1)."""
     shape = tuple(int(n) for n in shape)
     require(all(n >= 0 for n in shape), f"expected dimensions of 0 or more, got {shape}")
-    size = math.prod(shape) * dtype.itemsize
+    size = math.prod(max(n, 1) for n in shape) * dtype.itemsize
     require(
         size <= MAX_TENSOR_BYTES,
         f"a tensor of {shape} {dtype} takes {size} bytes, more than the limit {MAX_TENSOR_BYTES}",

@@ -63,5 +63,5 @@ def range_(start: Array, limit: Array, delta: Array) -> Array:
     )
     require(step != 0, "delta: expected a number other than 0")
     count = max(0, int(np.ceil((last - first) / step)))
-    size_checked((count,), dtype)
+    size_checked((count,), np.dtype(np.int64))
     return (first + np.arange(count) * step).astype(dtype)

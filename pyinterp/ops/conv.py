@@ -97,7 +97,7 @@ def convolve(x: Array, w: Array, window: Window, group: int) -> Array:
     if w.shape[1] == 1 and group > 1:
         return _by_taps(padded, w, window, group).reshape(shape)
     y = np.empty(shape, x.dtype)
-    weights = w.reshape(group, w.shape[0] // group, -1)
+    weights = w.reshape(group, w.shape[0] // group, math.prod(w.shape[1:]))
     inner = math.prod(window.output[1:])
     rows = max(
         1, UNFOLD_BYTES // max(1, math.prod(padded.shape[1:2] + w.shape[2:]) * inner * x.itemsize)
@@ -108,7 +108,7 @@ def convolve(x: Array, w: Array, window: Window, group: int) -> Array:
     for image, result in zip(views, y.reshape(*shape[:3], inner), strict=True):
         for start in range(0, window.output[0], rows):
             part = image[:, start : start + rows]
-            columns = part.transpose(order).reshape(group, weights.shape[2], -1)
+            columns = part.transpose(order).reshape(group, weights.shape[2], part.shape[1] * inner)
             target = result[:, start : start + rows]
             target[...] = np.matmul(weights, columns).reshape(target.shape)
     return y

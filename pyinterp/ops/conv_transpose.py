@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,7 @@ def _scattered(
     spatial = tuple(max(f, b + o) for f, b, o in zip(full, begin, output, strict=True))
     channels = w.shape[1] * group
     y = np.zeros(size_checked((n, channels, *spatial), x.dtype), x.dtype)
-    columns = x.reshape(n, group, c // group, -1)
+    columns = x.reshape(n, group, c // group, math.prod(x.shape[2:]))
     weights = w.reshape(group, c // group, w.shape[1], *window.kernel)
     for tap in window.taps():
         index: tuple[Any, ...] = (..., *tap)

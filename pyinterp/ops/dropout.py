@@ -33,6 +33,7 @@ def dropout(
     share = 0.5 if ratio is None else ratio
     require(0 <= share < 1, f"ratio: expected 0 <= ratio < 1, got {share}")
     training = training_mode is not None and bool(scalar(training_mode, "training_mode"))
+    require(seed is None or 0 <= seed < 2**32, f"seed: expected 0 to 2^32 - 1, got {seed}")
     if not training or share == 0:
         return (x, np.ones(x.shape, np.bool_))[:outputs]
     mask = np.random.RandomState(seed).uniform(0, 1.0, x.shape) >= share

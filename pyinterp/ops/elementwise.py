@@ -7,14 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from .checks import require
-from .element_types import is_float, widened
+from .element_types import is_float, is_integer, widened
 from .registry import Array, operator
 
-_ANY: dict[str, Callable[[Array], Array]] = {
+_NUMBERS: dict[str, Callable[[Array], Array]] = {
     "Abs": np.abs,
     "Neg": np.negative,
     "Sign": np.sign,
-    "Identity": lambda x: x,
 }
 _FLOAT: dict[str, Callable[[Array], Array]] = {
     "Acos": np.arccos,
@@ -41,16 +40,23 @@ _FLOAT: dict[str, Callable[[Array], Array]] = {
 
 def _register(name: str, function: Callable[[Array], Array], floats_only: bool) -> None:
     def apply(x: Array) -> Array:
-        require(not floats_only or is_float(x.dtype), f"expected a float tensor, got {x.dtype}")
+        number = is_float(x.dtype) or (is_integer(x.dtype) and not floats_only)
+        kind = "float" if floats_only else "number"
+        require(number, f"expected a {kind} tensor, got {x.dtype}")
         return np.asarray(function(widened(x))).astype(x.dtype, copy=False)
 
     operator(name)(apply)
 
 
-for _name, _function in _ANY.items():
+for _name, _function in _NUMBERS.items():
     _register(_name, _function, floats_only=False)
 for _name, _function in _FLOAT.items():
     _register(_name, _function, floats_only=True)
+
+
+@operator("Identity")
+def identity(x: Array) -> Array:
+    return x
 
 
 @operator("IsNaN")

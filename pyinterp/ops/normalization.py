@@ -4,10 +4,12 @@ LpNormalization and RMSNormalization.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .checks import axes_of, axis_of, broadcast_shape, per_channel, require
-from .element_types import dtype_of, widened
+from .element_types import dtype_of, is_float, widened
 from .registry import Array, Ints, operator
 
 
@@ -16,6 +18,7 @@ def lrn(
     x: Array, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0
 ) -> Array:
     """x / (bias + alpha / size * sum of squares over `size` neighbouring channels) ** beta."""
+    require(is_float(x.dtype), f"expected a float tensor, got {x.dtype}")
     require(x.ndim >= 2 and size >= 1, f"expected [N, C, ...] and size >= 1, got {x.shape}, {size}")
     wide = widened(x)
     squares = wide * wide
@@ -106,7 +109,7 @@ def group_normalization(
         f"num_groups: {num_groups} does not fit {x.shape}",
     )
     wide = x.astype(dtype_of(stash_type))
-    grouped = wide.reshape(x.shape[0], num_groups, -1)
+    grouped = wide.reshape(x.shape[0], num_groups, math.prod(x.shape[1:]) // num_groups)
     normalized = _normalized(grouped, (2,), epsilon)[0].reshape(x.shape)
     if opset < 21:
         size = x.shape[1] // num_groups

@@ -16,6 +16,7 @@ Reduction = Callable[[Array, Ints, bool], Any]
 
 
 def _log_sum_exp(x: Array, axes: Ints, keep: bool) -> Array:
+    require(is_float(x.dtype), f"expected a float tensor, got {x.dtype}")
     peak = x.max(axis=axes, keepdims=True, initial=-np.inf)
     peak = np.where(np.isfinite(peak), peak, peak.dtype.type(0))
     logs = np.log(np.exp(x - peak).sum(axis=axes, keepdims=True)) + peak

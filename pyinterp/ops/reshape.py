@@ -27,6 +27,7 @@ def reshape(x: Array, shape: Array, *, allowzero: int = 0) -> Array:
         require(known > 0 and x.size % known == 0, text)
         wanted[wanted.index(-1)] = x.size // known
     require(math.prod(wanted) == x.size, text)
+    size_checked(wanted, x.dtype)
     return x.reshape(wanted)
 
 

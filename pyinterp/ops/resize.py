@@ -128,8 +128,8 @@ def _factors(scales: Array | None, count: int) -> Floats:
 
 def _from_sizes(x: Array, sizes: Ints, over: Ints, policy: str) -> tuple[Floats, Ints]:
     require(
-        len(sizes) == len(over) and all(0 <= s < 2**31 for s in sizes),
-        f"sizes: expected {len(over)} lengths of 0 or more, got {sizes}",
+        len(sizes) == len(over) and all(1 <= s < 2**31 for s in sizes),
+        f"sizes: expected {len(over)} lengths of 1 or more, got {sizes}",
     )
     require(all(x.shape[a] > 0 for a in over), f"cannot resize an empty axis of {x.shape}")
     factors = tuple(s / x.shape[a] for s, a in zip(sizes, over, strict=True))

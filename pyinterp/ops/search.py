@@ -4,6 +4,7 @@ GatherND, Hardmax.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -41,7 +42,7 @@ def arg_min(x: Array, *, axis: int = 0, keepdims: int = 1, select_last_index: in
 def hardmax(x: Array, *, axis: int | None = None, opset: int) -> Array:
     """1 at the first maximum along `axis`, else 0; before opset 13 over all axes from `axis` on."""
     at = axis_of((-1 if opset >= 13 else 1) if axis is None else axis, x.ndim)
-    flat = x if opset >= 13 else x.reshape(*x.shape[:at], -1)
+    flat = x if opset >= 13 else x.reshape(*x.shape[:at], math.prod(x.shape[at:]))
     y = np.zeros(flat.shape, x.dtype)
     if x.size:
         np.put_along_axis(y, np.expand_dims(flat.argmax(axis=at), at), 1, axis=at)
@@ -56,6 +57,7 @@ def top_k(
 
     Of equal values the one with the lower position comes first.
     """
+    require(k.dtype.kind == "i", f"k: expected an integer, got {k.dtype}")
     at, count = axis_of(axis, x.ndim), int(scalar(k, "k"))
     require(0 <= count <= x.shape[at], f"k: expected 0 to {x.shape[at]}, got {count}")
     if largest:  # sorted backwards, so that a stable ascending sort serves both

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from .checks import axis_of
-from .element_types import widened
+from .checks import axis_of, require
+from .element_types import is_float, widened
 from .registry import Array, operator
 
 
@@ -31,6 +31,7 @@ def log_softmax(x: Array, *, axis: int | None = None, opset: int) -> Array:
 
 def _shifted(x: Array, axis: int | None, opset: int) -> Array:
     """x less its maximum, as [outer, reduced, inner]; middle axis is what is summed over."""
+    require(is_float(x.dtype), f"expected a float tensor, got {x.dtype}")
     at = axis_of((-1 if opset >= 13 else 1) if axis is None else axis, x.ndim)
     until = at + 1 if opset >= 13 else x.ndim
     outer, reduced = math.prod(x.shape[:at]), math.prod(x.shape[at:until])

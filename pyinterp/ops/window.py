@@ -14,6 +14,9 @@ from ..errors import ModelError
 from .checks import one_of, require, size_checked
 from .registry import Array, Ints
 
+# 512 x 512: larger windows only serve to keep the machine busy.
+MAX_TAPS = 1 << 18
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -100,6 +103,7 @@ def make_window(
     strides = per_axis("strides", strides, axes, 1)
     dilations = per_axis("dilations", dilations, axes, 1)
     kernel = per_axis("kernel_shape", kernel, axes, 1)
+    require(math.prod(kernel) <= MAX_TAPS, f"kernel_shape: {kernel} has more than {MAX_TAPS} taps")
     pads = (0,) * (2 * axes) if pads is None else pads
     one_of(auto_pad, ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"), "auto_pad")
     require(
@@ -136,7 +140,7 @@ def per_axis(name: str, values: Ints | None, axes: int, least: int) -> Ints:
     """`values`, one an axis and none below `least`; ones by default."""
     values = (1,) * axes if values is None else values
     require(
-        len(values) == axes and all(v >= least for v in values) and math.prod(values) < 2**31,
+        len(values) == axes and all(v >= least for v in values) and max(values) < 2**31,
         f"{name}: expected {axes} values of {least} or more, got {values}",
     )
     return values
