@@ -1,7 +1,6 @@
-"""The reference runtime as an ONNX backend, the interface of `onnx.backend.test`:
+"""The reference runtime as an ONNX backend, the interface of `onnx.backend.test`.
 
-import sparing.onnx_backend as backend
-outputs = backend.prepare(model_proto).run([array])
+Use: `sparing.onnx_backend.prepare(model_proto).run([array, ...])`.
 """
 
 from __future__ import annotations

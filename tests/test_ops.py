@@ -50,6 +50,17 @@ def test_qlinear_matmul_equals_the_rule() -> None:
         assert y[i, j] == requantized(int(acc[i, j]), m, -128, 127, -3)
 
 
+def test_requantization_multiplies_in_float32() -> None:
+    """acc * float32(1 / 6) is a tie in float32 and just above it in float64."""
+    acc = np.array([[3], [15], [27], [9]], np.uint8)
+    one, zero = np.asarray(np.float32(1)), np.asarray(np.int8(0))
+    y = run(
+        *("QLinearMatMul", acc, one, np.asarray(np.uint8(0))),
+        *(np.ones((1, 1), np.int8), one, zero, np.asarray(np.float32(6)), zero),
+    )
+    assert y.ravel().tolist() == [0, 2, 4, 2]
+
+
 # ---- quantization
 
 

@@ -203,6 +203,8 @@ def test_ceil_mode_drops_a_window_that_begins_in_the_end_padding() -> None:
     assert run("MaxPool", x, pads=(0, 0), **attributes).tolist() == [[[2, 4]]]
     assert run("MaxPool", x, pads=(1, 1), **attributes).tolist() == [[[1, 4]]]
     assert run("AveragePool", x, pads=(0, 0), **attributes).tolist() == [[[1.5, 4]]]
+    attributes = {"kernel_shape": (3,), "strides": (4,), "ceil_mode": 1}
+    assert run("MaxPool", x, pads=(0, 1), **attributes).tolist() == [[[3]]]
 
 
 def test_max_pool_positions_column_major() -> None:
