@@ -241,7 +241,7 @@ CRAFTED: list[tuple[str, Callable[[Header, Any], Any]]] = [
     ("not defined before", set_node(inputs=["logits"])),
     ("a second time", set_node(outputs=["input_q", "input"])),
     ("computed by no node", lambda header, document: document["nodes"].clear()),
-    ("invalid offset", overlap),
+    ("(?i)invalid ?offset", overlap),
 ]  # fmt: skip
 
 
