@@ -50,15 +50,24 @@ def test_qlinear_matmul_equals_the_rule() -> None:
         assert y[i, j] == requantized(int(acc[i, j]), m, -128, 127, -3)
 
 
-def test_requantization_multiplies_in_float32() -> None:
-    """acc * float32(1 / 6) is a tie in float32 and just above it in float64."""
-    acc = np.array([[3], [15], [27], [9]], np.uint8)
+@pytest.mark.parametrize(
+    "acc, y_scale, y",
+    [
+        (3, 6, 0),  # 3 * float32(1 / 6) is the tie 0.5 in float32, just above it in float64
+        (27, 6, 4),
+        (91, 14, 7),  # 91 / 14 is the tie 6.5, 91 * float32(1 / 14) just above it
+        (175, 14, 13),
+    ],
+)
+def test_requantization_rounds_multiplier_and_product_to_float32(
+    acc: int, y_scale: int, y: int
+) -> None:
     one, zero = np.asarray(np.float32(1)), np.asarray(np.int8(0))
-    y = run(
-        *("QLinearMatMul", acc, one, np.asarray(np.uint8(0))),
-        *(np.ones((1, 1), np.int8), one, zero, np.asarray(np.float32(6)), zero),
+    got = run(
+        *("QLinearMatMul", np.array([[acc]], np.uint8), one, np.asarray(np.uint8(0))),
+        *(np.ones((1, 1), np.int8), one, zero, np.asarray(np.float32(y_scale)), zero),
     )
-    assert y.ravel().tolist() == [0, 2, 4, 2]
+    assert got.item() == y
 
 
 # ---- quantization

@@ -89,9 +89,7 @@ def slice_(
     )
     index = [slice(None)] * x.ndim
     for axis, start, end, step in zip(over, starts, ends, steps, strict=True):
-        # Going backwards, an end before the first element means "down to and including it".
-        before_first = step < 0 and end < -x.shape[axis]
-        index[axis] = slice(start, None if before_first else end, step)
+        index[axis] = slice(start, end, step)
     return x[tuple(index)]
 
 
