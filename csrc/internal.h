@@ -54,6 +54,9 @@ typedef struct {
 sp_float_state sp_enter_float_state(void);
 void sp_leave_float_state(sp_float_state caller);
 
+/* Seconds since an arbitrary moment (run.c). */
+double sp_seconds(void);
+
 /* ---- operators ---- */
 
 /* What a step sees of its run. */
@@ -75,7 +78,5 @@ typedef size_t sp_scratch_fn(const void *params);
  * rows <= mr says how many rows of a exist: the kernel reads and writes no others. */
 typedef void sp_gemm_s8_fn(const void *a, size_t lda, int rows, const void *w, int k, int32_t *acc,
                            size_t ld_acc);
-typedef void sp_gemm_f32_fn(const float *a, size_t lda, int rows, const float *w, int k, float *acc,
-                            size_t ld_acc);
 
 #endif

@@ -48,7 +48,7 @@ static void run_step(const sp_step *step, void *const *blocks, sp_context *conte
     operators[step->op].run(step->params, context);
 }
 
-static double seconds_now(void)
+double sp_seconds(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -61,10 +61,10 @@ void sp_run_timed(const sp_step *steps, int count, void *const *blocks, void *sc
     sp_context context = {NULL, NULL, scratch, scratch_per_thread, threads};
     sp_float_state caller = sp_enter_float_state();
     for (int i = 0; i < count; i++) {
-        double start = seconds ? seconds_now() : 0;
+        double start = seconds ? sp_seconds() : 0;
         run_step(&steps[i], blocks, &context);
         if (seconds)
-            seconds[i] = seconds_now() - start;
+            seconds[i] = sp_seconds() - start;
     }
     sp_leave_float_state(caller);
 }

@@ -96,14 +96,15 @@ typedef struct {
     sp_epilogue epilogue;
 } sp_conv_csr_s8;
 
-/* Dense float32 convolution, nhwc: clamp(conv + bias + residual). Packed like sp_conv_s8 with
- * k_group 1. */
+/* Dense float32 convolution, nhwc: clamp(conv + bias + residual). weights: packed per group as
+ * [panels][K][nr], K in the order (kernel_h, kernel_w, in_c / groups), zero-filled to whole panels,
+ * and bias likewise as [panels][nr]. A depthwise convolution (groups == in_c == out_c > 1) has a
+ * micro-kernel of its own, weights [kernel_h][kernel_w][C] and bias [C]. */
 typedef struct {
     sp_conv_shape shape;
     int ukernel;
-    int k_padded;
     const float *weights;
-    const float *bias; /* [O] */
+    const float *bias;
     float lo, hi;
     int has_residual;
 } sp_conv_f32;

@@ -15,7 +15,8 @@ from ..errors import ModelError
 from ..ops import fused_spec as fs
 from ..ops.fused import average_pool_multipliers
 from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
-from .native import CData, NativeStep, aligned, ffi, lib, pointer
+from ._native import ffi, lib
+from .native import CData, NativeStep, aligned, pointer
 from .step import ArraySpec, Layout, Shape, in_layout
 
 MAX_ELEMENTS = 2**31 - 1  # the structs count rows, pixels and channels in 32 bits

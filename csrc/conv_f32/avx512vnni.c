@@ -1,0 +1,19 @@
+/* float32 micro-kernels for AVX-512. */
+#ifdef __x86_64__
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")
+#include <immintrin.h>
+
+#define V __m512
+#define V_LANES 16
+#define V_LOAD _mm512_loadu_ps
+#define V_STORE _mm512_storeu_ps
+#define V_SET1 _mm512_set1_ps
+#define V_FMA _mm512_fmadd_ps
+#define V_MIN _mm512_min_ps
+#define V_MAX _mm512_max_ps
+#include "tile.h"
+
+GEMM_KERNEL(sp_gemm_f32_14x32_avx512vnni, 14, 2)
+GEMM_KERNEL(sp_gemm_f32_14x16_avx512vnni, 14, 1)
+DEPTHWISE_KERNEL(sp_depthwise_f32_avx512vnni)
+#endif
