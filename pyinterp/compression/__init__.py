@@ -1,0 +1,1 @@
+"""Compression: calibration, quantization, pruning, and the recipes that combine them."""

@@ -1,0 +1,136 @@
+"""Scales, zero points, and the integers of one layer, within the bounds of the numeric contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import QuantizationError
+from ..model import Array
+
+SMALLEST_SCALE, SCALE_LIMIT = 2.0**-64, 2.0**64  # scales and multipliers lie in [first, second)
+BIAS_LIMIT = 2**30
+INT32 = np.iinfo(np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantizer:
+    """Of an activation: real = scale * (q - zero_point), q in [lo, hi]."""
+
+    scale: np.float32
+    zero_point: int
+    lo: int
+    hi: int
+
+
+def activation_quantizer(low: float, high: float, bits: int, name: str) -> Quantizer:
+    """The unsigned quantizer of `bits` whose range is [low, high] and 0, which is exact.
+
+    A range of nothing but 0 gets scale 1. Raises QuantizationError where the scale would be 2^64 or
+    more; one below 2^-64 is raised to that.
+    """
+    levels = 2**bits - 1
+    low, high = min(low, 0.0), max(high, 0.0)
+    if low == high:
+        return Quantizer(np.float32(1), 0, 0, levels)
+    scale = np.float32(max((high - low) / levels, SMALLEST_SCALE))
+    if not scale < SCALE_LIMIT:
+        raise QuantizationError(f"{name!r}: the range [{low}, {high}] needs a scale above 2^64")
+    zero_point = int(np.clip(np.rint(-low / np.float64(scale)), 0, levels))
+    return Quantizer(scale, zero_point, 0, levels)
+
+
+def range_clip(q: Quantizer) -> tuple[np.float32, np.float32]:
+    """The float32 bounds of the Clip that keeps `QuantizeLinear` in [q.lo, q.hi].
+
+    ONNX knows no 7-bit activations; this Clip carries them through a QDQ graph. Each bound is one
+    rounded product, which the division of QuantizeLinear brings back to within 2 ulp of its
+    integer: far from a tie, so that rounding gives that integer exactly.
+    """
+    return np.float32(q.lo - q.zero_point) * q.scale, np.float32(q.hi - q.zero_point) * q.scale
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuantizedLayer:
+    """weight: int8, bias: int32 [O]; scales: float32, [O] or []."""
+
+    weight: npt.NDArray[np.int8]
+    weight_scale: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.int32]
+    bias_scale: npt.NDArray[np.float32]
+
+
+def quantize_layer(
+    weight: Array,
+    bias: Array | None,
+    x: Quantizer,
+    y_scale: np.float32,
+    bits: int,
+    per_channel: bool,
+    label: str,
+) -> QuantizedLayer:
+    """Weights [O, ...] symmetric in +-(2^(bits-1) - 1), bias [O] with scale x.scale * weight_scale.
+
+    Raises QuantizationError, naming layer and channel, where weights or bias are not finite, a
+    scale or multiplier leaves [2^-64, 2^64), or the accumulator could leave int32.
+    """
+    channels = weight.shape[0]
+    rows = weight.reshape(channels, -1).astype(np.float64)
+    offsets = np.zeros(channels) if bias is None else bias.astype(np.float64)
+    finite = np.isfinite(rows).all(axis=1) & np.isfinite(offsets)
+    _require(finite, label, "weights or bias are not finite")
+    scale = _weight_scale(rows, offsets, x.scale, y_scale, 2 ** (bits - 1) - 1, per_channel)
+    product = np.float64(x.scale) * scale.astype(np.float64)
+    for what, value in (("scale", scale), ("multiplier", product / np.float64(y_scale))):
+        within = np.broadcast_to((value >= SMALLEST_SCALE) & (value < SCALE_LIMIT), channels)
+        _require(within, label, f"the {what} of the weights is not within [2^-64, 2^64)")
+    q = np.rint(rows / scale.astype(np.float64).reshape(-1, 1)).astype(np.int8)
+    q_bias = np.rint(offsets / product)
+    _require(np.abs(q_bias) <= BIAS_LIMIT, label, "the bias exceeds 2^30 quanta")
+    integers = q_bias.astype(np.int32)
+    _require(_fits_int32(q, integers, x), label, "the accumulator can exceed int32")
+    return QuantizedLayer(
+        q.reshape(weight.shape), scale, integers, np.asarray(np.float32(x.scale) * scale)
+    )
+
+
+def _weight_scale(
+    rows: npt.NDArray[np.float64],
+    offsets: npt.NDArray[np.float64],
+    x_scale: np.float32,
+    y_scale: np.float32,
+    largest: int,
+    per_channel: bool,
+) -> npt.NDArray[np.float32]:
+    """The scale of each channel: the weights decide, unless the bias needs a coarser one.
+
+    Too fine a scale is raised to where multipliers stay above 2^-64 and the bias's own scale is a
+    normal float32; what such a channel adds is far below one quantum of the output.
+    """
+    sx, sy = float(x_scale), float(y_scale)
+    by_weights = np.abs(rows).max(axis=1, initial=0.0) / largest
+    # The margin covers the rounding of the scale to float32.
+    by_bias = np.abs(offsets) / (BIAS_LIMIT * sx) * (1 + 2.0**-22)
+    scale = np.maximum(by_weights, by_bias)
+    floor = max(SMALLEST_SCALE, 2 * SMALLEST_SCALE * sy / sx, 2.0**-125 / sx)
+    scale = np.where(scale == 0, 1.0, np.maximum(scale, floor))
+    if not per_channel:
+        used = np.maximum(by_weights, by_bias) > 0
+        scale = np.asarray(scale[used].max() if used.any() else 1.0)
+    return scale.astype(np.float32)
+
+
+def _fits_int32(q: npt.NDArray[np.int8], bias: npt.NDArray[np.int32], x: Quantizer) -> Array:
+    """Per channel, whether no input in [lo, hi] can take the accumulator out of int32."""
+    wide = q.astype(np.int64)
+    at_lo, at_hi = (x.lo - x.zero_point) * wide, (x.hi - x.zero_point) * wide
+    top = bias + np.maximum(at_lo, at_hi).sum(axis=1)
+    bottom = bias + np.minimum(at_lo, at_hi).sum(axis=1)
+    return np.asarray((top <= INT32.max) & (bottom >= INT32.min))
+
+
+def _require(fine: Array, label: str, what: str) -> None:
+    if not fine.all():
+        raise QuantizationError(f"{label!r}, channel {int(np.argmin(fine))}: {what}")

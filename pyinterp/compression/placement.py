@@ -1,0 +1,127 @@
+"""Where quantizers go: which values of a graph become integers, and which share a scale.
+
+Layers (Conv, Gemm, MatMul) demand a quantized input and give a quantized output; what stands
+between layers follows where all it reads is quantized. A Relu or Clip right behind an operator that
+requantizes anyway is its clamp: the quantizer stands behind the two. An Add gets quantizers on both
+operands, so that fused or not it means the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass
+
+from ..model import Model, Node
+from .layers import is_layer
+
+# Outputs with a quantizer of their own, as the inputs have: the integer operators of `ops/fused`.
+_ARITHMETIC = frozenset({"Add", "Mul"})
+_POOLS = frozenset({"AveragePool", "GlobalAveragePool"})
+_TABLES = frozenset({"HardSigmoid", "HardSwish", "LeakyRelu", "Sigmoid"})
+_CLAMPS = frozenset({"Clip", "Relu"})
+# Every output value is one of the inputs' values (or 0): the same scale serves.
+_MOVES = frozenset({"Flatten", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """values: names to quantize, in graph order. layers: those whose weights are quantized.
+
+    source: value -> the value whose scale it shares. clamped: output of an operator -> output of
+    the clamp fused behind it, where the quantizer stands.
+    """
+
+    values: tuple[str, ...]
+    layers: tuple[Node, ...]
+    source: dict[str, str]
+    clamped: dict[str, str]
+
+    def root(self, name: str) -> str:
+        """The value that decides the scale of `name`."""
+        while name in self.source:
+            name = self.source[name]
+        return name
+
+    def result(self, node: Node) -> str:
+        """The value that is quantized behind an operator."""
+        return self.clamped.get(node.outputs[0], node.outputs[0])
+
+
+def place(model: Model, ignored: Set[str]) -> Placement:
+    """Decide for a float model. ignored: labels of nodes that stay in float."""
+    nodes = [n for n in model.nodes if n.label not in ignored and not n.domain]
+    layers = tuple(node for node in nodes if is_layer(model, node))
+    clamped = _fused_clamps(model, nodes)
+    source: dict[str, str] = {}
+    marked = {layer.inputs[0] for layer in layers}
+    for node in nodes:
+        if any(node.outputs[1:]) or node.outputs[0] in clamped.values():
+            continue
+        moves = _keeps_values(model, node)
+        if is_layer(model, node) or (
+            (moves or _has_integer_form(node)) and _reads_only(model, node, marked)
+        ):
+            marked.add(clamped.get(node.outputs[0], node.outputs[0]))
+            if moves:
+                source[node.outputs[0]] = node.inputs[0]
+    _share_parts(model, nodes, marked, source)
+    order = [info.name for info in model.inputs] + [o for n in model.nodes for o in n.outputs]
+    return Placement(tuple(name for name in order if name in marked), layers, source, clamped)
+
+
+def _fused_clamps(model: Model, nodes: list[Node]) -> dict[str, str]:
+    readers = model.consumers()
+    outputs = {info.name for info in model.outputs}
+    labels = {node.label for node in nodes}
+    fused = {}
+    for node in nodes:
+        value = node.outputs[0]
+        following = readers.get(value, [])
+        if (
+            (is_layer(model, node) or node.op_type in _ARITHMETIC | _POOLS)
+            and value not in outputs
+            and len(following) == 1
+            and following[0].label in labels
+            and _is_clamp(model, following[0])
+        ):
+            fused[value] = following[0].outputs[0]
+    return fused
+
+
+def _is_clamp(model: Model, node: Node) -> bool:
+    bounds = [name for name in node.inputs[1:] if name]
+    return node.op_type in _CLAMPS and all(name in model.weights for name in bounds)
+
+
+def _has_integer_form(node: Node) -> bool:
+    return node.op_type in _ARITHMETIC | _POOLS | _TABLES | _CLAMPS | {"Concat"}
+
+
+def _keeps_values(model: Model, node: Node) -> bool:
+    if node.op_type == "Pad":
+        value = model.weights.get(node.inputs[2]) if len(node.inputs) > 2 else None
+        zeros = len(node.inputs) < 3 or not node.inputs[2]
+        return zeros or (value is not None and not value.numpy().any())
+    if node.op_type == "Resize":
+        return node.attributes.get("mode", "nearest") == "nearest"
+    return node.op_type in _MOVES
+
+
+def _reads_only(model: Model, node: Node, marked: Set[str]) -> bool:
+    """Whether all activations a node reads are quantized; shapes, axes and bounds are none."""
+    if node.op_type in _ARITHMETIC or node.op_type == "Concat":
+        return all(name in marked for name in node.inputs)
+    if node.op_type == "Clip" and not _is_clamp(model, node):
+        return False
+    return node.inputs[0] in marked
+
+
+def _share_parts(model: Model, nodes: list[Node], marked: Set[str], source: dict[str, str]) -> None:
+    """What only a Concat reads is requantized once, straight to the scale of the whole."""
+    readers = model.consumers()
+    outputs = {info.name for info in model.outputs}
+    for node in nodes:
+        if node.op_type == "Concat" and node.outputs[0] in marked:
+            for part in dict.fromkeys(node.inputs):
+                if readers[part] == [node] and part not in source and part not in outputs:
+                    source[part] = node.outputs[0]
