@@ -35,7 +35,7 @@ def _combinations(kernels: list[Kernel], cases: tuple[Case, ...]) -> Iterator[An
                         yield pytest.param(kernel, case, layout, isa, id=f"{label}-{case.name}")
 
 
-@pytest.mark.parametrize(("kernel", "case", "layout", "isa"), _combinations(FAST, CASES))
+@pytest.mark.parametrize(("kernel", "case", "layout", "isa"), list(_combinations(FAST, CASES)))
 def test_equals_reference(kernel: Kernel, case: Case, layout: Layout, isa: str) -> None:
     require(kernel.backend)
     check(kernel, case, layout, thread_counts(kernel), isa)
