@@ -1,57 +1,156 @@
-"""Rewrite QLinearConv and QLinearMatMul as DequantizeLinear, the float operator, QuantizeLinear.
+"""Rewrite fused quantized operators as DequantizeLinear, the float operator, QuantizeLinear.
 
-That is their definition, and it leaves the lowering one way to meet a quantized layer.
+QLinearConv and QLinearMatMul are ONNX operators; the others are onnxruntime's (domain
+com.microsoft), which its QOperator format uses. The rewrite is their definition, and it leaves
+the rest of Sparing one way to meet a quantized layer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from itertools import chain
+
 import numpy as np
 
-from .model import Model, Node, Tensor
+from .model import Attribute, Model, Node, Tensor
+
+Weights = dict[str, Tensor]
+Quantized = tuple[str, str, str]  # names of a tensor, its scale and its zero point
+
+CONTRIB = "com.microsoft"
 
 
 def expand_qlinear(model: Model) -> Model:
-    """The model without QLinearConv and QLinearMatMul; the same object where it had none."""
-    if not any(node.op_type in ("QLinearConv", "QLinearMatMul") for node in model.nodes):
+    """The model without fused quantized operators; the same object where it had none."""
+    if not any(_rule(node) for node in model.nodes):
         return model
-    nodes: list[Node] = []
     weights = dict(model.weights)
-    for node in model.nodes:
-        if node.op_type == "QLinearConv":
-            nodes += _conv(node, weights)
-        elif node.op_type == "QLinearMatMul":
-            nodes += _around(node, "MatMul", [])
-        else:
-            nodes.append(node)
-    return model.replace(nodes=tuple(nodes), weights=weights)
+    parts = [rule(node, weights) if (rule := _rule(node)) else [node] for node in model.nodes]
+    return model.replace(nodes=tuple(chain(*parts)), weights=weights)
 
 
-def _around(node: Node, op_type: str, bias: list[str]) -> list[Node]:
-    """The float operator between DequantizeLinear of both operands and QuantizeLinear."""
-    a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = node.inputs[:8]
+def expand_contrib(model: Model) -> Model:
+    """As `expand_qlinear`, but ONNX's own operators, which have a reference, stay."""
+    if any(node.domain == CONTRIB for node in model.nodes):
+        return expand_qlinear(model)
+    return model
+
+
+def _rule(node: Node) -> Callable[[Node, Weights], list[Node]] | None:
+    if node.domain == CONTRIB:
+        return _CONTRIB_RULES.get(node.op_type)
+    return _RULES.get(node.op_type) if node.domain == "" else None
+
+
+def _three(node: Node, first: int) -> Quantized:
+    names = (*node.inputs[first : first + 3], "", "", "")
+    return names[0], names[1], names[2]
+
+
+def _around(
+    node: Node,
+    op_type: str,
+    inputs: list[Quantized | str],
+    scale: str,
+    zero_point: str,
+    attributes: Mapping[str, Attribute] | None = None,
+    weight_axis: int = 1,
+) -> list[Node]:
+    """The float operator between DequantizeLinears of its inputs and a QuantizeLinear.
+
+    Inputs given as one name are floats already; attributes: of the float operator.
+    """
+    nodes, names = [], []
     output, label = node.outputs[0], node.label
-    left, right, real = (f"{output}:{part}" for part in ("a", "b", "real"))
-    b_axis = {"axis": 0} if op_type == "Conv" else {"axis": 1}
-    return [
-        Node("DequantizeLinear", (a, a_scale, a_zero), (left,), {}, f"{label}:a"),
-        Node("DequantizeLinear", (b, b_scale, b_zero), (right,), b_axis, f"{label}:b"),
-        Node(op_type, (left, right, *bias), (real,), node.attributes, label),
-        Node("QuantizeLinear", (real, y_scale, y_zero), (output,), {}, f"{label}:q"),
-    ]
+    for i, given in enumerate(inputs):
+        if isinstance(given, str):
+            names.append(given)
+            continue
+        names.append(f"{output}:{i}")
+        axis = {"axis": weight_axis} if i else {}
+        quantized = tuple(name for name in given if name)
+        nodes.append(Node("DequantizeLinear", quantized, (names[-1],), axis))
+    real = f"{output}:real"
+    nodes.append(Node(op_type, tuple(names), (real,), attributes or {}, label))
+    target = tuple(name for name in (real, scale, zero_point) if name)
+    return [*nodes, Node("QuantizeLinear", target, (output,), {}, f"{label}:q")]
 
 
-def _conv(node: Node, weights: dict[str, Tensor]) -> list[Node]:
-    scales = [weights.get(node.inputs[i]) for i in (1, 4)]
-    if len(node.inputs) < 9 or not node.inputs[8]:
-        return _around(node, "Conv", [])
-    x_scale, w_scale = scales
-    if x_scale is None or w_scale is None or node.inputs[8] not in weights:
-        return [node]  # computed scales: the reference runs
-    scale_name, bias_name = (f"{node.outputs[0]}:{part}" for part in ("bias_scale", "bias"))
-    channels = weights[node.inputs[8]].shape[0]
-    product = np.float32(x_scale.numpy().reshape(())) * w_scale.numpy().astype(np.float32)
-    weights[scale_name] = Tensor(np.broadcast_to(product.reshape(-1), (channels,)).copy())
-    bias = Node(
-        "DequantizeLinear", (node.inputs[8], scale_name), (bias_name,), {"axis": 0}, bias_name
-    )
-    return [bias, *_around(node, "Conv", [bias_name])]
+def _bias(node: Node, weights: Weights, x_scale: str, w_scale: str, bias: str) -> list[Node]:
+    """A DequantizeLinear of an int32 bias, whose scale is the product of the other two."""
+    scale_name, output = (f"{node.outputs[0]}:{part}" for part in ("bias_scale", "bias"))
+    channels = weights[bias].shape[0]
+    product = weights[x_scale].numpy().reshape(()) * weights[w_scale].numpy()
+    full = np.broadcast_to(product.astype(np.float32).reshape(-1), (channels,))
+    weights[scale_name] = Tensor(full.copy())
+    return [Node("DequantizeLinear", (bias, scale_name), (output,), {"axis": 0}, output)]
+
+
+def _layer(
+    node: Node, weights: Weights, op_type: str, bias: str, scale: str, zero_point: str, axis: int
+) -> list[Node]:
+    x, w = _three(node, 0), _three(node, 3)
+    if bias and any(name not in weights for name in (x[1], w[1], bias)):
+        return [node]  # computed scales: the reference runs, where there is one
+    first = _bias(node, weights, x[1], w[1], bias) if bias else []
+    inputs: list[Quantized | str] = [x, w, *(last.outputs[0] for last in first)]
+    return [*first, *_around(node, op_type, inputs, scale, zero_point, node.attributes, axis)]
+
+
+def _conv(node: Node, weights: Weights) -> list[Node]:
+    bias = node.inputs[8] if len(node.inputs) > 8 else ""
+    return _layer(node, weights, "Conv", bias, node.inputs[6], node.inputs[7], axis=0)
+
+
+def _matmul(node: Node, weights: Weights) -> list[Node]:
+    return _layer(node, weights, "MatMul", "", node.inputs[6], node.inputs[7], axis=1)
+
+
+def _gemm(node: Node, weights: Weights) -> list[Node]:
+    inputs = (*node.inputs, "", "", "")
+    axis = 0 if node.attributes.get("transB", 0) else 1
+    if not inputs[7]:
+        return [node]  # float output: not a quantized layer
+    return _layer(node, weights, "Gemm", inputs[6], inputs[7], inputs[8], axis)
+
+
+def _binary(op_type: str) -> Callable[[Node, Weights], list[Node]]:
+    def expand(node: Node, weights: Weights) -> list[Node]:
+        scale, zero_point = (*node.inputs, "")[6:8]
+        return _around(node, op_type, [_three(node, 0), _three(node, 3)], scale, zero_point)
+
+    return expand
+
+
+def _unary(op_type: str, *kept: str) -> Callable[[Node, Weights], list[Node]]:
+    def expand(node: Node, weights: Weights) -> list[Node]:
+        scale, zero_point = (*node.inputs, "")[3:5]
+        attributes = {key: node.attributes[key] for key in kept if key in node.attributes}
+        return _around(node, op_type, [_three(node, 0)], scale, zero_point, attributes)
+
+    def channels_first(node: Node, weights: Weights) -> list[Node]:
+        return [node] if node.attributes.get("channels_last", 0) else expand(node, weights)
+
+    return channels_first
+
+
+def _concat(node: Node, weights: Weights) -> list[Node]:
+    parts: list[Quantized | str] = [_three(node, i) for i in range(2, len(node.inputs), 3)]
+    return _around(node, "Concat", parts, node.inputs[0], node.inputs[1], node.attributes)
+
+
+_RULES: dict[str, Callable[[Node, Weights], list[Node]]] = {
+    "QLinearConv": _conv,
+    "QLinearMatMul": _matmul,
+}
+_POOL = ("auto_pad", "ceil_mode", "count_include_pad", "kernel_shape", "pads", "strides")
+_CONTRIB_RULES: dict[str, Callable[[Node, Weights], list[Node]]] = {
+    "QGemm": _gemm,
+    "QLinearAdd": _binary("Add"),
+    "QLinearMul": _binary("Mul"),
+    "QLinearConcat": _concat,
+    "QLinearAveragePool": _unary("AveragePool", *_POOL),
+    "QLinearGlobalAveragePool": _unary("GlobalAveragePool"),
+    "QLinearLeakyRelu": _unary("LeakyRelu", "alpha"),
+    "QLinearSigmoid": _unary("Sigmoid"),
+}

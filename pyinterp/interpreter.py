@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from . import ops
 from .errors import InputError, ModelError, SparingError
+from .expand_qlinear import expand_contrib
 from .model import Array, Model
 
 Observer = Callable[[str, Array], None]
@@ -28,6 +29,7 @@ def run_graph(
     Raises UnsupportedOperatorError before anything runs, InputError for a missing or unknown feed,
     ModelError (naming the node) where an operator rejects what it is given.
     """
+    model = expand_contrib(model)
     ops.check_supported(model)
     wanted = [info.name for info in model.outputs] if outputs is None else list(outputs)
     known = {info.name for info in model.inputs}

@@ -34,8 +34,9 @@ def lower(model: Model, shapes: Mapping[str, Shape]) -> Lowered:
     Raises UnsupportedOperatorError, InputError for shapes that do not fit, ModelError where an
     operator's inputs do not fit it, QuantizationError where the numeric contract cannot hold.
     """
-    ops.check_supported(model)
-    return _Lowering(simplify(expand_qlinear(model)), shapes).run()
+    expanded = expand_qlinear(model)
+    ops.check_supported(expanded)
+    return _Lowering(simplify(expanded), shapes).run()
 
 
 class _Lowering:

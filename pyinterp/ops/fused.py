@@ -137,8 +137,8 @@ def conv_f32_bound(spec: ConvF32, x: F32, residual: F32 | None = None) -> tuple[
     wide = [
         None if a is None else a.astype(np.float64) for a in (x, spec.weight, spec.bias, residual)
     ]
-    exact = run(*wide)  # type: ignore[arg-type]
-    size = run(*[None if a is None else np.abs(a) for a in wide])  # type: ignore[arg-type]
+    exact = run(*wide)
+    size = run(*[None if a is None else np.abs(a) for a in wide])
     n = int(np.prod(spec.weight.shape[1:])) + 2 + (residual is not None)
     unit = 2.0**-24
     return np.clip(exact, spec.lo, spec.hi), n * unit / (1 - n * unit) * size
@@ -193,7 +193,7 @@ def average_pool_counts(window: Window, height: int, width: int, include_pad: bo
     top, left, bottom, right = window.pads if include_pad else (0, 0, 0, 0)
     ones = np.ones((1, 1, height + top + bottom, width + left + right), np.int64)
     rest = tuple(p - q for p, q in zip(window.pads, (top, left, bottom, right), strict=True))
-    inner = Window(window.kernel, window.strides, rest, window.dilations, window.ceil_mode)  # type: ignore[arg-type]
+    inner = Window(window.kernel, window.strides, rest, window.dilations, window.ceil_mode)
     out_h, out_w = window.output_size(height, width)
     return windows(ones, inner, 0).sum(axis=(4, 5))[0, 0, :out_h, :out_w]
 
