@@ -140,7 +140,7 @@ def test_a_sparse_tensor_that_does_not_pay_is_stored_dense(tmp_path: Path) -> No
     full = SparseTensor.from_dense(np.ones((32, 32), np.int8))
     path = tmp_path / "net.sparing"
     save_container(holding(w=full), path)
-    assert table(path)["w"]["kind"] == "dense"
+    assert table(path) == {}  # an array in the file, which needs no row
     assert_same_bits(load_container(path).weights["w"], full)
 
 
@@ -184,7 +184,7 @@ def test_names_that_collide_with_those_of_parts(tmp_path: Path) -> None:
     path = tmp_path / "net.sparing"
     save_container(model, path)
     assert_same_model(load_container(path), model)
-    assert table(path)["w.mask"]["keys"] == ["w.mask"]
+    assert table(path)["w"]["keys"] == ["w.mask++", "w.values+"]
 
 
 ATTRIBUTES: dict[str, Any] = {

@@ -169,7 +169,12 @@ def test_hostile_values_in_the_array_table(
 
 
 def row(document: Any, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = document["tensors"][name]
+    """The table's row of that name, written out for the one weight here that needs none."""
+    plain = {"kind": "dense", "dtype": "int8", "shape": [8, 3, 3, 3], "keys": ["conv1.weight"]}
+    tensors = document["tensors"]
+    found: dict[str, Any] = (
+        tensors.setdefault(name, plain) if name == "conv1.weight" else tensors[name]
+    )
     return found
 
 
@@ -190,8 +195,9 @@ def overlap(header: Header, document: Any) -> None:
     header[one]["data_offsets"] = header[other]["data_offsets"]
 
 
-def add_array(header: Header, document: Any) -> None:
-    header["spare"] = {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}
+def add_array(name: str, code: str) -> Callable[[Header, Any], None]:
+    array = {"dtype": code, "shape": [0], "data_offsets": [0, 0]}
+    return lambda header, document: header.update({name: array})
 
 
 DEEP: Any = []
@@ -226,7 +232,9 @@ CRAFTED: list[tuple[str, Callable[[Header, Any], Any]]] = [
     ("takes 2 arrays", set_row("conv2.weight", keys=["conv2.weight.mask"])),
     ("used twice", set_row("conv2.weight", keys=["conv2.weight.mask"] * 2)),
     ("missing, or used", set_row("conv1.weight", keys=["nowhere"])),
-    ("nothing uses", add_array),
+    ("both a row of the table and an array", add_array("conv2.weight", "U8")),
+    ("array 'odd one': expected an element type", add_array("odd one", "F8_E4M3")),
+    ("expected a name", add_array("", "U8")),
     ("expected an object", set_top(nodes=[1])),
     ("expected a list", set_node(inputs="input")),
     ("expected text", set_node(inputs=[1])),

@@ -2,7 +2,8 @@
 
 The metadata has one key, "sparing" (safetensors writes several in random order), which holds JSON
 with sorted keys: format version, opset, nodes, inputs, outputs, the tensor table and the model's
-metadata. Nothing depends on time or place, so the same model gives the same bytes.
+metadata. The table has rows only for weights that are not simply an array of their name, dtype and
+shape. Nothing depends on time or place, so the same model gives the same bytes.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ ELEMENT_CODES = {
     **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
     **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
 }
+DTYPE_OF_CODE = {code: dtype for dtype, code in ELEMENT_CODES.items()}
 
 
 def save_container(model: Model, path: str | os.PathLike[str]) -> None:
@@ -72,7 +74,7 @@ def _serialize(model: Model) -> bytes:
     arrays: dict[str, Array] = {}
     taken = model.weights.keys()  # a weight called "a.mask" keeps its name beside a sparse "a"
 
-    def store(name: str, tensor: Tensor) -> Json:
+    def store(name: str, tensor: Tensor) -> StoredTensor:
         kind, parts = encode(tensor)
         suffixes = (".mask", ".values") if kind == "sparse" else ("",)
         keys = []
@@ -82,17 +84,22 @@ def _serialize(model: Model) -> bytes:
                 key += "+"
             arrays[key] = part
             keys.append(key)
-        return stored_to_json(StoredTensor(kind, tensor.dtype.name, tensor.shape, tuple(keys)))
+        return StoredTensor(kind, tensor.dtype.name, tensor.shape, tuple(keys))
 
+    def store_attribute(name: str, array: Array) -> Json:
+        return stored_to_json(store(name, Tensor(array)))
+
+    rows = {
+        text(name, "weight"): store(name, model.weights[name]) for name in sorted(model.weights)
+    }
     document = {
         "version": VERSION,
         "opset": model.opset,
         "tensors": {
-            text(name, "weight"): store(name, model.weights[name]) for name in sorted(model.weights)
+            name: stored_to_json(row) for name, row in rows.items() if not row.is_array(name)
         },
         "nodes": [
-            node_to_json(node, lambda name, array: store(name, Tensor(array)), index)
-            for index, node in enumerate(model.nodes)
+            node_to_json(node, store_attribute, index) for index, node in enumerate(model.nodes)
         ],
         "inputs": [info_to_json(info) for info in model.inputs],
         "outputs": [info_to_json(info) for info in model.outputs],
@@ -173,6 +180,21 @@ class _StoredArrays:
                     f"{shape or 'one dimension'}, but is {held_dtype} of {held_shape}"
                 )
 
+    def claim_rest(self) -> dict[str, StoredTensor]:
+        """Rows for the arrays that nobody has claimed: each is the weight of its name."""
+        rows = {}
+        for key in sorted(self.unclaimed):
+            held = self.file.get_slice(key)
+            row = {
+                "kind": "dense",
+                "dtype": DTYPE_OF_CODE.get(held.get_dtype()),
+                "shape": held.get_shape(),
+                "keys": [key],
+            }
+            rows[key] = read_stored(row, f"array {key!r}")
+        self.unclaimed.clear()
+        return rows
+
     def read(self, stored: StoredTensor) -> Tensor:
         """The tensor of a claimed row."""
         try:
@@ -197,17 +219,20 @@ def _read_model(arrays: _StoredArrays) -> Model:
         arrays.claim(rows[name], where)
     if not isinstance(document["metadata"], dict):
         raise FormatError("expected the metadata by name")
+    nodes = [read_node(v, arrays.claim_and_read) for v in items(document["nodes"], "nodes")]
+    for name, row in arrays.claim_rest().items():
+        if name in rows:
+            raise FormatError(f"tensor {name!r} is both a row of the table and an array")
+        rows[name] = row
     absent = Tensor(np.zeros(0))
     outline = Model(  # checks the graph before the weights are read
-        nodes=tuple(read_node(v, arrays.claim_and_read) for v in items(document["nodes"], "nodes")),
+        nodes=tuple(nodes),
         inputs=tuple(read_info(v, "input") for v in items(document["inputs"], "inputs")),
         outputs=tuple(read_info(v, "output") for v in items(document["outputs"], "outputs")),
         weights=dict.fromkeys(rows, absent),
         opset=integer(document["opset"], "opset", OPSETS),
         metadata=document["metadata"],
     )
-    if arrays.unclaimed:
-        raise FormatError(f"arrays that nothing uses: {sorted(arrays.unclaimed)[:5]}")
     return outline.replace(weights={name: arrays.read(row) for name, row in rows.items()})
 
 

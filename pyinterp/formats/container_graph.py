@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -61,7 +61,7 @@ def node_to_json(node: Node, store: Callable[[str, Array], Json], index: int) ->
         "inputs": list(node.inputs),
         "outputs": list(node.outputs),
     }
-    if node.name:
+    if node.name != _usual_name(node.outputs):
         entry["name"] = node.name
     if node.domain:
         entry["domain"] = node.domain
@@ -73,6 +73,11 @@ def node_to_json(node: Node, store: Callable[[str, Array], Json], index: int) ->
             for key, value in node.attributes.items()
         }
     return entry
+
+
+def _usual_name(outputs: Sequence[str]) -> str:
+    """What most nodes are called, and so need not be said."""
+    return outputs[0] if outputs else ""
 
 
 def _attribute_to_json(node: Node, key: str, value: Attribute) -> Json:
@@ -117,15 +122,16 @@ def read_node(value: Json, load: Callable[[StoredTensor], Array]) -> Node:
     attributes = entry.get("attributes", {})
     if not isinstance(attributes, dict):
         raise FormatError(f"{where}: expected attributes by name, got {_kind(attributes)}")
+    outputs = tuple(_string(v, where) for v in items(entry["outputs"], where))
     return Node(
         op_type=text(entry["op"], "op"),
         inputs=tuple(_string(v, where) for v in items(entry["inputs"], where)),
-        outputs=tuple(_string(v, where) for v in items(entry["outputs"], where)),
+        outputs=outputs,
         attributes={
             key: _read_attribute(item, f"{where}, attribute {key!r}", load)
             for key, item in attributes.items()
         },
-        name=_string(entry.get("name", ""), where),
+        name=_string(entry.get("name", _usual_name(outputs)), where),
         domain=_string(entry.get("domain", ""), where),
     )
 

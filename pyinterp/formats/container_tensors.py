@@ -42,6 +42,10 @@ class StoredTensor:
     shape: tuple[int, ...]
     keys: tuple[str, ...]
 
+    def is_array(self, name: str) -> bool:
+        """Whether the array of that name says by itself all that this row does."""
+        return (self.kind, self.keys) == ("dense", (name,)) and self.dtype in PLAIN_DTYPES
+
     @property
     def size(self) -> int:
         # Python's integers: a hostile shape must not wrap around
