@@ -7,6 +7,7 @@ times faster than an int32 matmul. Layout is NCHW throughout.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -130,15 +131,12 @@ def conv_f32_bound(spec: ConvF32, x: F32, residual: F32 | None = None) -> tuple[
     rounding is counted where there is a residual.
     """
 
-    def run(x: Array, weight: Array, bias: Array, residual: Array | None) -> Array:
-        total = _convolve(x, weight, spec.window, spec.groups, 0.0) + bias[:, None, None]
-        return total if residual is None else total + residual
+    def run(prepare: Callable[[Array], Array]) -> Array:
+        wide_x, weight, bias = (prepare(a.astype(np.float64)) for a in (x, spec.weight, spec.bias))
+        total = _convolve(wide_x, weight, spec.window, spec.groups, 0.0) + bias[:, None, None]
+        return total if residual is None else total + prepare(residual.astype(np.float64))
 
-    wide = [
-        None if a is None else a.astype(np.float64) for a in (x, spec.weight, spec.bias, residual)
-    ]
-    exact = run(*wide)
-    size = run(*[None if a is None else np.abs(a) for a in wide])
+    exact, size = run(np.asarray), run(np.abs)
     n = int(np.prod(spec.weight.shape[1:])) + 2 + (residual is not None)
     unit = 2.0**-24
     return np.clip(exact, spec.lo, spec.hi), n * unit / (1 - n * unit) * size
@@ -192,8 +190,7 @@ def average_pool_counts(window: Window, height: int, width: int, include_pad: bo
     """
     top, left, bottom, right = window.pads if include_pad else (0, 0, 0, 0)
     ones = np.ones((1, 1, height + top + bottom, width + left + right), np.int64)
-    rest = tuple(p - q for p, q in zip(window.pads, (top, left, bottom, right), strict=True))
-    inner = Window(window.kernel, window.strides, rest, window.dilations, window.ceil_mode)
+    inner = window if not include_pad else replace(window, pads=(0, 0, 0, 0))
     out_h, out_w = window.output_size(height, width)
     return windows(ones, inner, 0).sum(axis=(4, 5))[0, 0, :out_h, :out_w]
 
