@@ -104,8 +104,8 @@ def observed_ranges(
     """
     if method not in METHODS:
         raise InputError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
-    if not 50 < percentile <= 100:
-        raise InputError(f"percentile: expected above 50 and at most 100, got {percentile}")
+    if not isinstance(percentile, (int, float)) or not 50 < percentile <= 100:
+        raise InputError(f"percentile: expected above 50 and at most 100, got {percentile!r}")
     statistics = {n: Histogram() if method == "percentile" else Extremes() for n in names}
 
     def observe(name: str, array: Array) -> None:

@@ -52,19 +52,26 @@ def refuse_quantized(model: Model, wanted: str) -> None:
             )
 
 
+def pattern_list(patterns: Iterable[str], argument: str) -> list[str]:
+    """The expressions as a list; InputError for anything but a sequence of texts."""
+    if isinstance(patterns, Iterable) and not isinstance(patterns, str):
+        listed = list(patterns)
+        if all(isinstance(pattern, str) for pattern in listed):
+            return listed
+    raise InputError(f"{argument}: expected a list of regular expressions, got {patterns!r}")
+
+
 def matching(model: Model, patterns: Iterable[str], argument: str) -> set[str]:
     """Labels of the nodes that one of the regular expressions matches as a whole.
 
     Raises InputError for an invalid expression and for one that matches nothing.
     """
-    if isinstance(patterns, str):
-        raise InputError(f"{argument}: expected a list of expressions, got the text {patterns!r}")
     labels = [node.label for node in model.nodes]
     found: set[str] = set()
     for pattern in patterns:
         try:
             expression = re.compile(pattern)
-        except (re.error, TypeError) as error:
+        except re.error as error:
             raise InputError(f"{argument}: {pattern!r} is no regular expression: {error}") from None
         hits = [label for label in labels if expression.fullmatch(label)]
         if not hits:
@@ -86,6 +93,8 @@ def layer_settings(
     settings: dict[str, dict[str, Any]] = {}
     allowed = {*known, "ignored"}
     for pattern, given in (layers or {}).items():
+        if not isinstance(given, Mapping):
+            raise InputError(f"layers {pattern!r}: expected settings by name, got {given!r}")
         unknown = sorted(given.keys() - allowed)
         if unknown:
             raise InputError(

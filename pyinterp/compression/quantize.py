@@ -17,7 +17,15 @@ from ..fold import simplify
 from ..fold_linear import fresh_name
 from ..model import Array, Model, Node, Tensor
 from .calibrate import Feeds, Progress, observed_ranges
-from .layers import LayerSettings, layer_settings, matching, recorded, refuse_quantized, stored
+from .layers import (
+    LayerSettings,
+    layer_settings,
+    matching,
+    pattern_list,
+    recorded,
+    refuse_quantized,
+    stored,
+)
 from .opset import raise_opset
 from .parameters import Quantizer, activation_quantizer, quantize_layer, range_clip
 from .placement import Placement, place
@@ -61,7 +69,7 @@ def quantize(
     if activation_bits not in (7, 8):
         raise InputError(f"activation_bits: expected 7 or 8, got {activation_bits!r}")
     refuse_quantized(model, "quantize the float model")
-    patterns = list(ignored) if not isinstance(ignored, str) else ignored
+    patterns = pattern_list(ignored, "ignored")
     float_model = simplify(raise_opset(simplify(model)))
     settings = layer_settings(float_model, layers, ("weight_bits", "per_channel"))
     left_out = matching(float_model, patterns, "ignored")
@@ -86,7 +94,7 @@ def quantize(
         "per_channel": per_channel,
         "method": method,
         **({"percentile": percentile} if method == "percentile" else {}),
-        **({"ignored": list(patterns)} if patterns else {}),
+        **({"ignored": patterns} if patterns else {}),
         **({"layers": {key: dict(value) for key, value in layers.items()}} if layers else {}),
     }
     return recorded(result, model, "quantize", arguments)
