@@ -117,46 +117,30 @@ def _accumulate_f32(
 ) -> None:  # fmt: skip
     """sums[o, p] = bias[o] + sum_k weight[o, k] * x[group + offsets[k] + start + p].
 
-    Four outputs by two taps at a time: a loaded x serves four sums, a loaded sum two products.
+    Eight taps at a time, so that a loaded sum serves eight products. Several outputs at a time
+    are no faster: LLVM then has too many pointers to tell apart.
     """
     per_out = weight.shape[0] // groups
-    k_count = offsets.size
-    for group in range(groups):
-        base = group * group_size + start
-        o = group * per_out
-        end = o + per_out
-        while o + 4 <= end:
-            a0, a1 = sums[o, :length], sums[o + 1, :length]
-            a2, a3 = sums[o + 2, :length], sums[o + 3, :length]
-            a0[:], a1[:], a2[:], a3[:] = bias[o], bias[o + 1], bias[o + 2], bias[o + 3]
-            for k in range(0, k_count - 1, 2):
-                x0 = x[base + offsets[k] : base + offsets[k] + length]
-                x1 = x[base + offsets[k + 1] : base + offsets[k + 1] + length]
-                v00, v01 = weight[o, k], weight[o, k + 1]
-                v10, v11 = weight[o + 1, k], weight[o + 1, k + 1]
-                v20, v21 = weight[o + 2, k], weight[o + 2, k + 1]
-                v30, v31 = weight[o + 3, k], weight[o + 3, k + 1]
-                for p in range(length):
-                    a0[p] = a0[p] + x0[p] * v00 + x1[p] * v01
-                    a1[p] = a1[p] + x0[p] * v10 + x1[p] * v11
-                    a2[p] = a2[p] + x0[p] * v20 + x1[p] * v21
-                    a3[p] = a3[p] + x0[p] * v30 + x1[p] * v31
-            if k_count % 2:
-                x0 = x[base + offsets[k_count - 1] : base + offsets[k_count - 1] + length]
-                for q in range(4):
-                    last, total = weight[o + q, k_count - 1], sums[o + q, :length]
-                    for p in range(length):
-                        total[p] = total[p] + x0[p] * last
-            o += 4
-        while o < end:
-            total = sums[o, :length]
-            total[:] = bias[o]
-            for k in range(k_count):
-                x0 = x[base + offsets[k] : base + offsets[k] + length]
-                value = weight[o, k]
-                for p in range(length):
-                    total[p] = total[p] + x0[p] * value
-            o += 1
+    taps = offsets.size
+    for o in range(weight.shape[0]):
+        base = o // per_out * group_size + start
+        total = sums[o, :length]
+        total[:] = bias[o]
+        for k in range(0, taps - 7, 8):
+            x0, x1 = x[base + offsets[k] :][:length], x[base + offsets[k + 1] :][:length]
+            x2, x3 = x[base + offsets[k + 2] :][:length], x[base + offsets[k + 3] :][:length]
+            x4, x5 = x[base + offsets[k + 4] :][:length], x[base + offsets[k + 5] :][:length]
+            x6, x7 = x[base + offsets[k + 6] :][:length], x[base + offsets[k + 7] :][:length]
+            w0, w1, w2, w3 = weight[o, k], weight[o, k + 1], weight[o, k + 2], weight[o, k + 3]
+            w4, w5, w6, w7 = weight[o, k + 4], weight[o, k + 5], weight[o, k + 6], weight[o, k + 7]
+            for p in range(length):
+                left = (x0[p] * w0 + x1[p] * w1) + (x2[p] * w2 + x3[p] * w3)
+                right = (x4[p] * w4 + x5[p] * w5) + (x6[p] * w6 + x7[p] * w7)
+                total[p] = total[p] + (left + right)
+        for k in range(taps // 8 * 8, taps):
+            x0, w0 = x[base + offsets[k] :][:length], weight[o, k]
+            for p in range(length):
+                total[p] = total[p] + x0[p] * w0
 
 
 class _ConvF32(JitStep):
