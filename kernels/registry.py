@@ -39,10 +39,14 @@ class Kernel:
     condition: Callable[[Any], str] = field(default=conditions.always)
 
     @property
+    def operator(self) -> str:
+        """Name of the function that prepares it, e.g. "conv_s8" or "depthwise_s8"."""
+        return self.where.rpartition(":")[2]
+
+    @property
     def name(self) -> str:
-        """E.g. "conv_s8.csr_s8.c": operator, weight format, backend."""
-        operator = self.where.rpartition(":")[2]
-        return ".".join(filter(None, (operator, self.weight_format, self.backend)))
+        """E.g. "conv_csr_s8.csr_s8.c": operator, weight format, backend."""
+        return ".".join(filter(None, (self.operator, self.weight_format, self.backend)))
 
     def prepare(
         self, spec: fs.Spec, shapes: Sequence[Shape], layout: Layout, threads: int = 1

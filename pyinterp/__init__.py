@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .model import Node as Node
     from .model import TensorInfo as TensorInfo
     from .session import Session as Session
+    from .tuning import tune as tune
 
     __version__: str
 
@@ -35,6 +36,7 @@ _HOMES = {
     "prune": "compression.prune",
     "quantize": "compression.quantize",
     "save": "formats",
+    "tune": "tuning",
 }
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "prune",
     "quantize",
     "save",
+    "tune",
 ]
 
 

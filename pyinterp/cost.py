@@ -1,17 +1,22 @@
-"""What a step is expected to cost, in seconds: the estimates that plans choose by.
+"""What a step is expected to cost, in seconds: what plans choose by.
 
-The shipped rates are single-core orders of magnitude; only their ratios matter for the choice.
+Costs that `tune` measured on this machine serve first. The shipped rates serve for all others; they
+are single-core orders of magnitude, of which only the ratios matter for the choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
-from .kernels.registry import Kernel
+from .cost_cache import cache_file, read_costs
+from .kernels.registry import Backend, Kernel
+from .kernels.step import ArraySpec, Layout
 from .ops.fused_shapes import output_shape
-from .ops.fused_spec import ConvF32, ConvS8, GemmS8, Spec
+from .ops.fused_spec import AveragePoolS8, ConvF32, ConvS8, GemmS8, MaxPoolS8, Spec
 
 Shape = tuple[int, ...]
 
@@ -54,19 +59,66 @@ def sparsity(spec: Spec) -> float:
 
 
 def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
-    """Expected seconds of one step on one thread."""
+    """Expected seconds of one step on one thread, from the shipped rates."""
     sizes = [int(np.prod(s, dtype=np.int64)) for s in (*shapes, output_shape(spec, shapes))]
     seconds = STEP_SECONDS + sum(sizes) / BYTES_PER_SECOND[kernel.backend]
-    operator = kernel.where.rpartition(":")[2]
     sparse = kernel.weight_format.startswith("csr")
     work = macs(spec, shapes, nonzero_only=sparse)
     if sparse:
         work += SPARSE_OUTPUT_MACS * sizes[-1]
     if work:
-        seconds += work / MACS_PER_SECOND[operator][kernel.backend]
+        seconds += work / MACS_PER_SECOND[kernel.operator][kernel.backend]
     return seconds
 
 
-def transpose_seconds(nbytes: int) -> float:
-    """Expected seconds of changing the layout of an activation."""
-    return STEP_SECONDS + nbytes / TRANSPOSE_BYTES_PER_SECOND
+def step_key(kernel: Kernel, spec: Spec, shapes: Sequence[Shape], layout: Layout) -> str:
+    """What a measured cost is filed under: all that the cost of a step depends on."""
+    parts: list[object] = [kernel.name, layout, *("x".join(map(str, s)) for s in shapes)]
+    if isinstance(spec, (ConvS8, ConvF32, GemmS8)):
+        parts += ["x".join(map(str, spec.weight.shape)), spec.weight.dtype]
+        parts.append(f"zeros {sparsity(spec):.2f}")
+    if isinstance(spec, (ConvS8, ConvF32)):
+        window = spec.window
+        parts += [window.strides, window.pads, window.dilations, f"groups {spec.groups}"]
+    if isinstance(spec, (ConvS8, GemmS8)):
+        parts.append(f"max {spec.x_max}")
+    if isinstance(spec, (MaxPoolS8, AveragePoolS8)):
+        parts.append(spec.window)
+    return " ".join(str(part) for part in parts)
+
+
+def transpose_key(spec: ArraySpec, before: Layout, after: Layout) -> str:
+    return f"transpose {before} {after} {'x'.join(map(str, spec.shape))} {spec.dtype.itemsize}"
+
+
+class Costs:
+    """Costs of steps and layout changes: measured where `tune` measured them, else estimated."""
+
+    def __init__(self, measured: Mapping[str, float] | None = None) -> None:
+        self._measured = measured or {}
+
+    def step(self, kernel: Kernel, spec: Spec, shapes: Sequence[Shape], layout: Layout) -> float:
+        """Seconds of one step."""
+        if self._measured:
+            found = self._measured.get(step_key(kernel, spec, shapes, layout))
+            if found is not None:
+                return found
+        return estimate(kernel, spec, shapes)
+
+    def transpose(self, spec: ArraySpec, before: Layout, after: Layout) -> float:
+        """Seconds of changing the layout of an activation."""
+        found = self._measured.get(transpose_key(spec, before, after))
+        return STEP_SECONDS + spec.nbytes / TRANSPOSE_BYTES_PER_SECOND if found is None else found
+
+
+def saved_costs(backend: Backend, threads: int) -> Costs:
+    """What `tune` has measured on this machine for a backend and a number of threads."""
+    return Costs(read_costs(costs_path(backend, threads)))
+
+
+def costs_path(backend: Backend, threads: int) -> Path:
+    """The file of measured costs of a backend, which for C is one per instruction set."""
+    if backend != "c":
+        return cache_file(backend, threads)
+    native = importlib.import_module("sparing.kernels.native")
+    return cache_file(native.isa(), threads)

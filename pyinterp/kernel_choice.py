@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .cost import estimate, transpose_seconds
+from .cost import Costs
 from .kernels.registry import Backend, Kernel, candidates
 from .kernels.step import ArraySpec, Layout
 from .lowered import Lowered, Operation, ReferenceOp, View
@@ -55,14 +55,14 @@ def has_layout(shape: Sequence[int]) -> bool:
 
 
 def choose(
-    lowered: Lowered, backend: Backend, formats: Sequence[str] | None = None
+    lowered: Lowered, backend: Backend, costs: Costs, formats: Sequence[str] | None = None
 ) -> tuple[list[Option], list[Sequence[Option]]]:
     """The chosen option of each operation, and all that were considered.
 
     formats: weight formats to choose among where a layer has several; None for all.
     """
-    options = [_options(op, lowered.values, backend, formats) for op in lowered.operations]
-    problem = _Problem(options, _edges(lowered))
+    options = [options_of(op, lowered.values, backend, costs, formats) for op in lowered.operations]
+    problem = _Problem(options, _edges(lowered, costs))
     starts: tuple[Callable[[Option], float], ...] = (
         lambda o: o.seconds,
         lambda o: o.seconds + (o.layout != "nhwc"),
@@ -73,12 +73,14 @@ def choose(
     return best, options
 
 
-def _options(
+def options_of(
     operation: Operation,
     values: Mapping[str, ArraySpec],
     backend: Backend,
-    formats: Sequence[str] | None,
+    costs: Costs,
+    formats: Sequence[str] | None = None,
 ) -> Sequence[Option]:
+    """Every way to run an operation, with its cost."""
     work = operation.work
     if isinstance(work, (View, ReferenceOp)):
         return FIXED
@@ -86,13 +88,13 @@ def _options(
     kernels = list(candidates(work, backend)) or list(candidates(work, "numpy"))
     wanted = [k for k in kernels if formats is None or k.weight_format in formats]
     return [
-        Option(kernel, layout, estimate(kernel, work, shapes))
+        Option(kernel, layout, costs.step(kernel, work, shapes, layout))
         for kernel in wanted or kernels
         for layout in kernel.layouts
     ]
 
 
-def _edges(lowered: Lowered) -> list[list[Edge]]:
+def _edges(lowered: Lowered, costs: Costs) -> list[list[Edge]]:
     made = {name: i for i, op in enumerate(lowered.operations) for name in op.outputs}
     found: list[list[Edge]] = [[] for _ in lowered.operations]
 
@@ -100,7 +102,7 @@ def _edges(lowered: Lowered) -> list[list[Edge]]:
         spec = lowered.values[name]
         if not has_layout(spec.shape):
             return
-        edge = Edge(made.get(name, -1), consumer, transpose_seconds(spec.nbytes))
+        edge = Edge(made.get(name, -1), consumer, costs.transpose(spec, "nhwc", "nchw"))
         for end in {edge.producer, consumer} - {-1}:
             found[end].append(edge)
 

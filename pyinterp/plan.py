@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from . import ops
 from .arena import Interval, place
 from .arena import Layout as ArenaLayout
+from .cost import Costs
 from .errors import ModelError
 from .kernel_choice import Option, choose, has_layout
 from .kernels.reference import TransposeStep
@@ -94,11 +95,26 @@ class Plan:
 
 
 def make_plan(
-    lowered: Lowered, backend: Backend, threads: int, formats: Sequence[str] | None = None
+    lowered: Lowered,
+    backend: Backend,
+    threads: int,
+    costs: Costs,
+    formats: Sequence[str] | None = None,
 ) -> Plan:
     """Choose kernels, pack weights, insert layout changes and place every value."""
-    chosen, options = choose(lowered, backend, formats)
+    chosen, options = choose(lowered, backend, costs, formats)
     return _Planner(lowered, backend, threads, chosen, options).run()
+
+
+def transpose_step(
+    spec: ArraySpec, before: Layout, after: Layout, backend: Backend, threads: int
+) -> Step:
+    """A step that changes the layout of an activation, given in its logical (NCHW) shape."""
+    if backend != "c":
+        return TransposeStep(spec.shape, before, after, spec.dtype)
+    native = importlib.import_module("sparing.kernels.native_elementwise")
+    step: Step = native.transpose(spec.shape, before, after, spec.dtype, threads)
+    return step
 
 
 class _Planner:
@@ -163,17 +179,10 @@ class _Planner:
         if key not in self.specs:
             made = self.layout[name]
             spec = self.lowered.values[name]
-            step = self._transpose(spec, made, layout)
+            step = transpose_step(spec, made, layout, self.backend, self.threads)
             self.specs[key] = step.output
             self.steps.append(PlannedStep(f"{name} to {layout}", step, ((name, made),), (key,), -1))
         return key
-
-    def _transpose(self, spec: ArraySpec, before: Layout, after: Layout) -> Step:
-        if self.backend != "c":
-            return TransposeStep(spec.shape, before, after, spec.dtype)
-        native = importlib.import_module("sparing.kernels.native_elementwise")
-        step: Step = native.transpose(spec.shape, before, after, spec.dtype, self.threads)
-        return step
 
     def _add(self, i: int, operation: Operation) -> None:
         option = self.chosen[i]

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from .cost import saved_costs
 from .cpus import usable_cpus
 from .errors import InputError, NativeError
 from .executor import Executor
@@ -48,7 +49,7 @@ class Session:
     ) -> None:
         if threads is not None and (not isinstance(threads, int) or threads < 1):
             raise InputError(f"threads: expected a positive number, got {threads!r}")
-        self.backend: Backend = _resolve(backend)
+        self.backend: Backend = resolve_backend(backend)
         self.threads = usable_cpus() if threads is None else threads
         self._formats = formats
         loaded = model if isinstance(model, Model) else load(model)
@@ -119,7 +120,10 @@ class Session:
             if found is None:
                 model = loaded if loaded is not None else self._model()
                 named = {info.name: s for info, s in zip(self.inputs, shapes, strict=True)}
-                plan = make_plan(lower(model, named), self.backend, self.threads, self._formats)
+                costs = saved_costs(self.backend, self.threads)
+                plan = make_plan(
+                    lower(model, named), self.backend, self.threads, costs, self._formats
+                )
                 found = self._plans[shapes] = Executor(plan)
             self._plans.move_to_end(shapes)
             while len(self._plans) > MAX_PLANS:
@@ -136,7 +140,8 @@ class Session:
         return model
 
 
-def _resolve(backend: BackendChoice) -> Backend:
+def resolve_backend(backend: BackendChoice) -> Backend:
+    """The backend meant by a choice. Raises InputError, or NativeError for an absent one."""
     available = available_backends()
     if backend == "auto":
         return available[0]

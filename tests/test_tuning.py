@@ -1,0 +1,125 @@
+"""Choosing kernels by cost, and measuring those costs."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from models import residual_net
+from qdq_builder import feeds_for
+
+import sparing
+from sparing.cost import Costs, costs_path, step_key
+from sparing.cost_cache import read_costs, write_costs
+from sparing.errors import FormatError
+from sparing.formats.onnx_reader import read_onnx
+from sparing.kernel_choice import Option, choose, options_of
+from sparing.kernels.registry import available_backends
+from sparing.lower import lower
+from sparing.lowered import Lowered, ReferenceOp, View
+from sparing.model import Model
+from sparing.session import Session
+
+FAST = [backend for backend in available_backends() if backend != "numpy"]
+pytestmark = pytest.mark.skipif(not FAST, reason="neither a C compiler's kernels nor Numba")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SPARING_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    pruned = sparing.prune(read_onnx(residual_net()), sparsity=0.7)
+    return sparing.quantize(pruned, [feeds_for(pruned, 4)])
+
+
+def lowered(model: Model) -> Lowered:
+    return lower(model, {name: a.shape for name, a in feeds_for(model, 1).items()})
+
+
+def random_costs(graph: Lowered, rng: np.random.Generator) -> Costs:
+    """A cost for every candidate and layout change, of any order of magnitude."""
+    measured: dict[str, float] = {}
+    for operation in graph.operations:
+        work = operation.work
+        if isinstance(work, (View, ReferenceOp)):
+            continue
+        shapes = [graph.values[name].shape for name in operation.inputs]
+        for option in options_of(operation, graph.values, FAST[0], Costs()):
+            assert option.kernel is not None
+            key = step_key(option.kernel, work, shapes, option.layout)
+            measured[key] = float(10 ** rng.uniform(-6, -4))
+    return Costs(measured)
+
+
+def total(graph: Lowered, costs: Costs, chosen: list[Option]) -> float:
+    """Steps, plus a layout change per neighbour that wants another one (written independently)."""
+    layout = {name: "nchw" for name in graph.inputs}
+    seconds = 0.0
+    for operation, option in zip(graph.operations, chosen, strict=True):
+        seconds += option.seconds
+        wanted = [(name, option.layout) for name in operation.inputs]
+        seconds += sum(change(graph, costs, layout, *want) for want in wanted)
+        layout.update(dict.fromkeys(operation.outputs, option.layout))
+    return seconds + sum(change(graph, costs, layout, name, "nchw") for name in graph.outputs)
+
+
+def change(graph: Lowered, costs: Costs, layout: dict[str, str], name: str, wanted: str) -> float:
+    spec = graph.values[name]
+    matters = len(spec.shape) == 4 and spec.shape[1] > 1 and spec.shape[2] * spec.shape[3] > 1
+    if not matters or layout[name] == wanted:
+        return 0.0
+    return costs.transpose(spec, "nhwc", "nchw")
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_choice_is_the_cheapest_of_all(model: Model, seed: int) -> None:
+    graph = lowered(model)
+    costs = random_costs(graph, np.random.default_rng(seed))
+    chosen, options = choose(graph, FAST[0], costs)
+    best = min(total(graph, costs, list(each)) for each in itertools.product(*options))
+    assert total(graph, costs, chosen) == pytest.approx(best, rel=1e-12)
+
+
+def test_tuning_fills_the_file_and_plans_follow_it(model: Model, cache: Path) -> None:
+    counts: list[tuple[int, int]] = []
+    path = sparing.tune(
+        model, threads=1, backend=FAST[0], seconds=0.001, progress=lambda *c: counts.append(c)
+    )
+    assert path.parent == cache and path == costs_path(FAST[0], 1)
+    costs = read_costs(path)
+    assert len(costs) == len(counts) == counts[-1][1] and all(v > 0 for v in costs.values())
+
+    feeds = feeds_for(model, 1)
+    want = Session(model, backend="numpy").run(None, feeds)
+    for favourite in ("conv_csr_s8", "conv_s8"):
+        write_costs(path, {k: 1e-9 if k.startswith(favourite + ".") else 1e-2 for k in costs})
+        session = Session(model, backend=FAST[0], threads=1)
+        kernels = {s.kernel for s in session.explain().steps if s.operator == "ConvS8"}
+        assert {kernel.partition(".")[0] for kernel in kernels} == {favourite}
+        assert np.array_equal(session.run(None, feeds)[0], want[0])
+
+
+def test_what_is_measured_is_not_measured_again(model: Model, cache: Path) -> None:
+    path = sparing.tune(model, threads=1, backend=FAST[0], seconds=0.001)
+    before = path.read_bytes()
+    calls: list[int] = []
+    sparing.tune(model, threads=1, backend=FAST[0], progress=lambda d, t: calls.append(d))
+    assert not calls and path.read_bytes() == before
+
+
+def test_a_damaged_file_is_named(model: Model, cache: Path) -> None:
+    path = costs_path(FAST[0], 1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{")
+    with pytest.raises(FormatError, match="costs-"):
+        Session(model, backend=FAST[0], threads=1)
+
+
+def test_other_threads_have_other_files(cache: Path) -> None:
+    assert costs_path(FAST[0], 1) != costs_path(FAST[0], 2)
