@@ -1,6 +1,7 @@
 /* Which instruction sets this CPU has, which one is in use, and the table of micro-kernels. */
 #include "internal.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "ukernels.h"
@@ -33,8 +34,9 @@ static int has_avxvnni(void) /* gcc 12's __builtin_cpu_supports does not know it
 }
 static int has_avx512vnni(void)
 {
-    return has_avx2() && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vnni");
 }
 #endif
 #ifdef SP_ARM64
@@ -59,7 +61,7 @@ static const struct {
 };
 enum { ISAS = sizeof isas / sizeof isas[0] };
 
-static int current = ISAS - 1;
+static atomic_int current = ISAS - 1; /* steps in other threads read it */
 
 int sp_isa_count(void)
 {

@@ -39,7 +39,8 @@ static void run_row(const sp_conv_f32 *p, const sp_context *c, int64_t row)
         int any = v.count > 0 && h.count > 0; /* else nothing of x and w is read */
         struct sp_depthwise_row_f32 call = {
             .x = any ? image + ((size_t)v.at * (size_t)s->in_w + (size_t)h.at) * channels : image,
-            .w = p->weights + ((size_t)v.first * (size_t)s->kernel_w + (size_t)h.first) * channels,
+            .w = any ? p->weights + (size_t)(v.first * s->kernel_w + h.first) * channels
+                     : p->weights,
             .bias = p->bias,
             .finish = {p->lo, p->hi, p->has_residual ? (const float *)c->input[1] + out : NULL,
                        (float *)c->output + out, channels},

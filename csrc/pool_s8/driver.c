@@ -41,9 +41,9 @@ static size_t image_bytes(const sp_conv_shape *s)
 
 /* ---- max ---- */
 
-static void max_pixel(const sp_conv_shape *s, const uint8_t *image, struct taps t, uint8_t *y)
+static void max_pixel(const struct sp_loops *loops, const sp_conv_shape *s, const uint8_t *image,
+                      struct taps t, uint8_t *y)
 {
-    const struct sp_loops *loops = sp_loops_in_use();
     memset(y, 0, (size_t)s->in_c); /* no tap is below 0, and a window in the padding gives 0 */
     for (int i = 0; i < t.rows; i++)
         for (int j = 0; j < t.columns; j++)
@@ -53,13 +53,14 @@ static void max_pixel(const sp_conv_shape *s, const uint8_t *image, struct taps 
 /* first, last: output rows of all images. */
 static void max_rows(const void *params, const sp_context *c, int64_t first, int64_t last)
 {
+    const struct sp_loops *loops = sp_loops_in_use();
     const sp_conv_shape *s = &((const sp_max_pool_s8 *)params)->shape;
     uint8_t *y = (uint8_t *)c->output + (size_t)(first * s->out_w) * (size_t)s->in_c;
     for (int64_t row = first; row < last; row++) {
         const uint8_t *image =
             (const uint8_t *)c->input[0] + (size_t)(row / s->out_h) * image_bytes(s);
         for (int ox = 0; ox < s->out_w; ox++, y += s->in_c)
-            max_pixel(s, image, find_taps(s, (int)(row % s->out_h), ox), y);
+            max_pixel(loops, s, image, find_taps(s, (int)(row % s->out_h), ox), y);
     }
 }
 
