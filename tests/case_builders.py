@@ -104,12 +104,18 @@ def make(name: str, spec: fs.Spec, *shapes: Shape, values: Values = "uniform") -
     return Case(name, spec, shapes, seed_of(name), values)
 
 
+INT16_WEIGHTS = {
+    "s16": (-255, 256),  # what imported weights with zero points become
+    "s16_full": (-32767, 32768),
+    "s16_high": (24000, 32768),  # sums that wrap modulo 2^32 with large inputs
+}
+
+
 def _weights(rng: np.random.Generator, shape: Shape, kind: str, sparsity: float) -> fs.Array:
     """kind: "normal" int8, "zero_rows" every second row zero, "ends" +-127 alone, "top" 127
-    alone, "s16" int16 of imported zero points, "s16_full" all of int16."""
-    if kind in ("s16", "s16_full"):
-        reach = 255 if kind == "s16" else 32767
-        weight = rng.integers(-reach, reach + 1, shape).astype(np.int16)
+    alone, or one of INT16_WEIGHTS."""
+    if kind in INT16_WEIGHTS:
+        weight = rng.integers(*INT16_WEIGHTS[kind], shape).astype(np.int16)
     elif kind == "ends":
         weight = (rng.integers(0, 2, shape) * 254 - 127).astype(np.int8)
     elif kind == "top":

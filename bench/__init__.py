@@ -1,0 +1,1 @@
+"""Benchmarks: layer shapes of known networks, and what measures kernels and models."""
