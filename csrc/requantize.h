@@ -6,17 +6,23 @@
 #ifndef SPARING_REQUANTIZE_H
 #define SPARING_REQUANTIZE_H
 
-#include <math.h>
+#include <string.h>
 
 #include "internal.h"
 
-/* rint half to even, clamp, convert, add the zero point. */
+/* rint half to even, clamp, convert, add the zero point; all three at once.
+ *
+ * The bounds are integers, so clamping first gives the same. Then |f| <= 255, and adding 1.5 * 2^23
+ * leaves a float whose unit is 1: the addition itself rounds half to even, and the integer stands
+ * in the low bits, in two's complement. This needs no rounding instruction (SSE2 has none). */
 SP_INLINE uint8_t sp_round(float real, float lo, float hi, int zero_point)
 {
-    float f = rintf(real);
-    f = f < lo ? lo : f;
+    float f = real < lo ? lo : real;
     f = f > hi ? hi : f;
-    return (uint8_t)((int32_t)f + zero_point);
+    f += 12582912.0F;
+    int32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return (uint8_t)(bits + zero_point);
 }
 
 /* A range's clamp bounds relative to its zero point, as the rule wants them. */
