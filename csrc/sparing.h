@@ -18,6 +18,7 @@ typedef struct {
     const char *name; /* C name, e.g. "gemm_s8_6x64_avx512vnni"                               */
     const char *isa;
     int mr, nr;       /* tile: rows (pixels) and columns (output channels)                    */
+                      /* conv_csr_*: lanes of a whole block, and of the narrowest             */
     int k_group;      /* consecutive inputs that are adjacent in the packed weights           */
     int weight_bytes; /* 1: int8, 2: int16, 4: float32                                        */
 } sp_ukernel_info;
@@ -84,15 +85,45 @@ typedef struct {
     const int32_t *bias; /* [n], -x_zp * sum(w) folded in */
 } sp_gemm_s8;
 
-/* Sparse convolution, nchw, in the order of the output channels. The layout of entries belongs to
- * the kernel; packing.py documents it. Padded taps read x_zero_point. */
+/* Sparse convolution, nchw. Pixels are lanes: 64 neighbouring ones make a block. Where the lanes
+ * come from: */
+enum {
+    SP_CSR_IN_PLACE, /* 1x1, stride 1: the input as it is; lanes are an image's pixels             */
+    SP_CSR_GATHERED, /* 1x1: each block's input is copied first; lanes are the batch's outputs     */
+    SP_CSR_PLANES,   /* else: a padded copy of the input, one plane for each phase of the stride;
+                        lanes run over output rows, and over the padding between rows and images  */
+};
+typedef struct {
+    int source;
+    int images;                     /* images a pass                                       */
+    int row_width, image_lanes;     /* lanes from an output row, an image, to the next     */
+    int phases_h, phases_w;         /* SP_CSR_PLANES: planes of a channel                  */
+    int phase_lanes, channel_lanes; /* SP_CSR_PLANES: lanes from one plane, channel, to the next */
+} sp_csr_lanes;
+
+/* `steps` entries, all of output channel `row`. A row may consist of several segments. */
+typedef struct {
+    int row, steps;
+    int first, last; /* 1 where the row begins, ends */
+} sp_csr_segment;
+
+/* Packed rows: panels of output channels, which may run at the same time, each with its segments
+ * and their entries in a row. packing_csr.py documents the entries. */
+typedef struct {
+    int panels, split_rows;       /* split_rows: 1 where a row has several segments */
+    const int32_t *panel_segment; /* [panels + 1]: first segment                    */
+    const int64_t *panel_byte;    /* [panels]: first entry, in bytes                */
+    const sp_csr_segment *segments;
+    const void *entries;
+} sp_csr_matrix;
+
 typedef struct {
     sp_conv_shape shape;
+    sp_csr_lanes lanes;
+    sp_csr_matrix matrix;
     int ukernel;
-    int x_zero_point;
-    const int32_t *row_start; /* [O + 1]: first entry of each output channel                */
-    const int32_t *offsets;   /* per non-zero: where its input plane and tap begin          */
-    const void *weights;      /* per non-zero                                               */
+    int x_zero_point; /* read by padded taps */
+    int window;       /* pair entries: how many may be added in int16 */
     sp_epilogue epilogue;
 } sp_conv_csr_s8;
 
@@ -109,13 +140,13 @@ typedef struct {
     int has_residual;
 } sp_conv_f32;
 
-/* Sparse float32 convolution, nchw. */
+/* Sparse float32 convolution, nchw: clamp(conv + bias + residual). */
 typedef struct {
     sp_conv_shape shape;
+    sp_csr_lanes lanes;
+    sp_csr_matrix matrix;
     int ukernel;
-    const int32_t *row_start, *offsets;
-    const float *weights;
-    const float *bias;
+    const float *bias; /* [O] */
     float lo, hi;
     int has_residual;
 } sp_conv_csr_f32;

@@ -1,0 +1,97 @@
+/* What the drivers and micro-kernels of sparse convolutions share.
+ *
+ * Pixels are lanes: a micro-kernel takes a block of neighbouring lanes and walks the non-zeros of
+ * one output channel after another; each non-zero is a weight and the offset from the block's first
+ * lane to the pixels it multiplies. */
+#ifndef SPARING_CSR_H
+#define SPARING_CSR_H
+
+#include <string.h>
+
+#include "internal.h"
+
+enum { SP_CSR_WIDTH = 64 }; /* lanes of a whole block; a last block may have 32 or 16 */
+
+/* Entries of a packed row: k_group non-zeros, with a 32-bit word of weights. */
+struct sp_csr_single { /* weight: int32 or float */
+    uint32_t offset;
+    int32_t weight;
+};
+struct sp_csr_pair { /* weights: int8 a, b, a, b */
+    uint32_t offset[2];
+    int32_t weights;
+};
+struct sp_csr_quad { /* weights: int8 a, b, c, d */
+    uint32_t offset[4];
+    int32_t weights;
+};
+
+/* Neighbouring lanes of a block that are neighbouring pixels of the output. The other lanes hold
+ * nothing of use: they stand for the padding between rows and between images. */
+struct sp_csr_piece {
+    int lane, length;
+    int64_t output; /* elements from the pass' first output pixel */
+    int64_t input;  /* SP_CSR_GATHERED: elements from the pass' first input pixel */
+};
+
+/* One call of a micro-kernel: all rows of a panel for one block of lanes. */
+struct sp_csr_work {
+    const void *params; /* sp_conv_csr_s8 or sp_conv_csr_f32 */
+    const void *x;      /* the block's first lane */
+    int width;          /* lanes it may read: 64, 32 or 16 */
+    const sp_csr_segment *segment;
+    int segments;
+    const void *entries; /* of the first segment; the others' follow */
+    void *partial;       /* [O][64] int32 or float: sums of rows that consist of several segments */
+    void *y;             /* of the pass, channel 0 */
+    const void *residual;
+    int64_t channel_pixels; /* from one channel to the next in y and residual */
+    int pieces;
+    const struct sp_csr_piece *piece;
+};
+typedef void sp_csr_fn(const struct sp_csr_work *work);
+
+/* ---- the driver (driver.c) ---- */
+
+struct sp_csr_operator {
+    const sp_conv_shape *shape;
+    const sp_csr_lanes *lanes;
+    const sp_csr_matrix *matrix;
+    const void *params;
+    int ukernel, element_bytes, has_residual;
+    uint8_t fill; /* every byte of a padded tap */
+};
+void sp_csr_run(const struct sp_csr_operator *op, const sp_context *context);
+size_t sp_csr_scratch(const struct sp_csr_operator *op);
+
+/* ---- bringing pixels into lanes (planes.c) ---- */
+
+/* All planes of one channel for `images` images at x: padded, one plane for each phase of the
+ * stride, so that every tap of every output row is a run of neighbouring lanes. */
+void sp_csr_fill_planes(const struct sp_csr_operator *op, const char *x, int images, int channel,
+                        char *planes);
+/* The lanes of one block, for all channels, as [in_c][64]. */
+void sp_csr_gather(const struct sp_csr_operator *op, const char *x, int pieces,
+                   const struct sp_csr_piece *piece, char *slab);
+
+/* memcpy of 1 to 64 bytes without a call: whole pieces, which overlap. */
+SP_INLINE void sp_copy_short(void *to, const void *from, int n)
+{
+    char *t = to;
+    const char *f = from;
+#define SP_COPY(size)                                                                              \
+    if (n >= (size)) {                                                                             \
+        memcpy(t, f, size);                                                                        \
+        memcpy(t + n - (size), f + n - (size), size);                                              \
+        return;                                                                                    \
+    }
+    SP_COPY(32)
+    SP_COPY(16)
+    SP_COPY(8)
+    SP_COPY(4)
+    SP_COPY(2)
+#undef SP_COPY
+    *t = *f;
+}
+
+#endif

@@ -1,0 +1,45 @@
+/* Sparse micro-kernels in plain C. */
+#include "finish_s8.h"
+#include "finish_f32.h"
+
+static void copy_order(uint8_t *to, const uint8_t *from, int n) { memcpy(to, from, (size_t)n); }
+
+void sp_conv_csr_s8_64_portable(const struct sp_csr_work *work)
+{
+    const struct sp_csr_single *entry = work->entries;
+    for (int s = 0; s < work->segments; s++) {
+        const sp_csr_segment *segment = &work->segment[s];
+        uint32_t sums[SP_CSR_WIDTH] = {0};
+        for (int k = 0; k < segment->steps; k++, entry++) {
+            const uint8_t *x = (const uint8_t *)work->x + entry->offset;
+            const uint32_t weight = (uint32_t)entry->weight;
+            if (work->width == SP_CSR_WIDTH)
+                for (int i = 0; i < SP_CSR_WIDTH; i++)
+                    sums[i] += x[i] * weight;
+            else
+                for (int i = 0; i < work->width; i++)
+                    sums[i] += x[i] * weight;
+        }
+        add_partial_s8(work, segment, (int32_t *)sums, work->width);
+        if (segment->last)
+            finish_s8(work, segment->row, (int32_t *)sums, work->width, copy_order, copy_order);
+    }
+}
+
+void sp_conv_csr_f32_64_portable(const struct sp_csr_work *work)
+{
+    const struct sp_csr_single *entry = work->entries;
+    for (int s = 0; s < work->segments; s++) {
+        const sp_csr_segment *segment = &work->segment[s];
+        float sums[SP_CSR_WIDTH];
+        begin_f32(work, segment, sums, work->width);
+        for (int k = 0; k < segment->steps; k++, entry++) {
+            const float *x = (const float *)work->x + entry->offset;
+            float weight;
+            memcpy(&weight, &entry->weight, sizeof weight);
+            for (int i = 0; i < work->width; i++)
+                sums[i] += x[i] * weight;
+        }
+        end_f32(work, segment, sums, work->width);
+    }
+}
