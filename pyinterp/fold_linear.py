@@ -91,9 +91,8 @@ def number(node: Node, key: str, default: float) -> float:
 def _is_normal(node: Node, weights: Mapping[str, Tensor]) -> bool:
     """Whether a Gemm with constant weights has the form that `normalize_gemm` makes."""
     c = node.inputs[2] if len(node.inputs) > 2 else ""
-    scaled = number(node, "alpha", 1) != 1 or (c != "" and number(node, "beta", 1) != 1)
     return (
-        not scaled
+        number(node, "alpha", 1) == number(node, "beta", 1) == 1
         and not number(node, "transA", 0)
         and number(node, "transB", 0) != 0
         and (not c or (c in weights and weights[c].shape == weights[node.inputs[1]].shape[:1]))
