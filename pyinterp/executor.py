@@ -110,7 +110,10 @@ def _run_in_python(plan: Plan, planned: PlannedStep, blocks: Sequence[Array]) ->
     inputs = [_view(plan.places[key], blocks) for key in planned.inputs]
     outputs = [_view(plan.places[key], blocks) for key in planned.outputs]
     if isinstance(planned.step, Step):
-        planned.step.execute(inputs, outputs[0])
+        # a value of one pixel or one channel has one key, whichever layout a step takes it in
+        specs = planned.step.inputs
+        shaped = [a.reshape(spec.shape) for a, spec in zip(inputs, specs, strict=True)]
+        planned.step.execute(shaped, outputs[0])
     else:
         planned.step.execute(inputs, outputs)
 
