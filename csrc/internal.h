@@ -71,12 +71,4 @@ typedef struct {
 typedef void sp_op_fn(const void *params, const sp_context *context);
 typedef size_t sp_scratch_fn(const void *params);
 
-/* ---- micro-kernels ---- */
-
-/* acc[i][j] = sum_k a[i][k] * w[k][j] for i < mr, j < nr: a is uint8 (int16 for k_group 2), row i
- * at a + i * lda bytes; w is one packed panel; acc has ld_acc columns; k is a multiple of k_group.
- * rows <= mr says how many rows of a exist: the kernel reads and writes no others. */
-typedef void sp_gemm_s8_fn(const void *a, size_t lda, int rows, const void *w, int k, int32_t *acc,
-                           size_t ld_acc);
-
 #endif

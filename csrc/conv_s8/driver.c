@@ -1,0 +1,133 @@
+/* Dense int8 convolution, nhwc: a matrix product of patches and packed weights, with the epilogue
+ * on each block of sums while it is in the L1 cache.
+ *
+ * A task is a block of pixels and a range of panels. Its patches are gathered into scratch memory,
+ * or read where they are, and stay in the L2 cache while the panels pass by. */
+#include "conv_s8.h"
+#include "epilogue/epilogue.h"
+#include "gemm_s8/gemm_s8.h"
+#include "operators.h"
+
+struct job {
+    const sp_conv_s8 *p;
+    const sp_context *context;
+    const struct sp_ukernel_entry *kernel;
+    int pixels;        /* of all images */
+    int group_columns; /* output channels of a group */
+    int group_panels;
+    int direct; /* patches are read where they are */
+    size_t patch_stride;
+    struct sp_split split; /* its panels are those of all groups */
+};
+
+static int reads_in_place(const sp_conv_s8 *p, const struct sp_ukernel_entry *kernel)
+{
+    const sp_conv_shape *s = &p->shape;
+    return s->kernel_h == 1 && s->kernel_w == 1 && s->stride_h == 1 && s->stride_w == 1 &&
+           s->in_h == s->out_h && s->in_w == s->out_w && s->pad_top == 0 && s->pad_left == 0 &&
+           sp_activation_bytes(kernel) == 1 && s->in_c / s->groups == p->k_padded;
+}
+
+static struct job plan_job(const sp_conv_s8 *p, int threads)
+{
+    const sp_conv_shape *s = &p->shape;
+    struct job job = {.p = p, .kernel = &sp_ukernels[p->ukernel]};
+    const int nr = job.kernel->nr;
+    job.pixels = s->batch * s->out_h * s->out_w;
+    job.group_columns = s->out_c / s->groups;
+    job.group_panels = (job.group_columns + nr - 1) / nr;
+    job.direct = reads_in_place(p, job.kernel);
+    job.patch_stride = (size_t)SP_ROUND_UP(p->k_padded * sp_activation_bytes(job.kernel), 64);
+    if (job.direct)
+        job.patch_stride = (size_t)s->in_c;
+    job.split = sp_split_product(job.kernel, job.pixels, p->k_padded, job.group_panels * s->groups,
+                                 threads);
+    return job;
+}
+
+/* Scratch memory: sums of a block [rows][nr], then its patches. */
+static size_t sum_bytes(const struct job *job, int rows)
+{
+    return (size_t)rows * (size_t)job->kernel->nr * sizeof(int32_t);
+}
+
+size_t sp_scratch_conv_s8(const void *params)
+{
+    const sp_conv_s8 *p = params;
+    struct job job = plan_job(p, 1);
+    int rows = SP_MIN(sp_block_rows(job.kernel, p->k_padded), job.pixels);
+    return sum_bytes(&job, rows) + (job.direct ? 0 : (size_t)rows * job.patch_stride);
+}
+
+static const void *find_patches(const struct job *job, int group, int first, int rows,
+                                void *scratch)
+{
+    const sp_conv_shape *s = &job->p->shape;
+    const uint8_t *x = job->context->input[0];
+    if (job->direct)
+        return x + (size_t)first * (size_t)s->in_c + group * (s->in_c / s->groups);
+    sp_gather_s8(job->p, x, group, first, rows, scratch, job->patch_stride,
+                 sp_activation_bytes(job->kernel));
+    return scratch;
+}
+
+static void finish(const struct job *job, int first_pixel, int rows, int channel, int count,
+                   const int32_t *sum)
+{
+    const sp_conv_s8 *p = job->p;
+    const size_t stride = (size_t)p->shape.out_c;
+    const size_t at = (size_t)first_pixel * stride + (size_t)channel;
+    const uint8_t *residual = p->epilogue.residual_mode == SP_RESIDUAL_NONE
+                                  ? NULL
+                                  : (const uint8_t *)job->context->input[1] + at;
+    struct sp_rows block = {
+        .sum = sum,
+        .sum_stride = (size_t)job->kernel->nr,
+        .rows = rows,
+        .first = channel,
+        .count = count,
+        .residual = residual,
+        .y = (uint8_t *)job->context->output + at,
+        .stride = stride,
+    };
+    sp_epilogue_of(job->kernel->isa)(&p->epilogue, &block);
+}
+
+static void run_task(void *argument, int task, int thread)
+{
+    const struct job *job = argument;
+    const sp_conv_s8 *p = job->p;
+    const struct sp_split *split = &job->split;
+    const int range = task % split->ranges, first = task / split->ranges * split->rows;
+    const int rows = SP_MIN(split->rows, job->pixels - first);
+    char *scratch = job->context->scratch + (size_t)thread * job->context->scratch_per_thread;
+    int32_t *sum = (int32_t *)scratch;
+    const size_t group_bytes = (size_t)SP_ROUND_UP(job->group_columns, SP_COLUMN_GROUP) *
+                               (size_t)p->k_padded * (size_t)job->kernel->weight_bytes;
+    const void *patches = NULL;
+    int patches_group = -1;
+    for (int i = split->panels * range / split->ranges;
+         i < split->panels * (range + 1) / split->ranges; i++) {
+        const int group = i / job->group_panels, panel = i % job->group_panels;
+        const struct sp_panels panels = {
+            job->kernel,
+            (const char *)p->weights + (size_t)group * group_bytes,
+            job->group_columns,
+            p->k_padded,
+        };
+        if (group != patches_group) {
+            patches = find_patches(job, group, first, rows, scratch + sum_bytes(job, rows));
+            patches_group = group;
+        }
+        int column;
+        int count = sp_panel_sums(&panels, panel, patches, job->patch_stride, rows, sum, &column);
+        finish(job, first, rows, group * job->group_columns + column, count, sum);
+    }
+}
+
+void sp_op_conv_s8(const void *params, const sp_context *context)
+{
+    struct job job = plan_job(params, context->threads);
+    job.context = context;
+    sp_parallel(context->threads, job.split.blocks * job.split.ranges, run_task, &job);
+}

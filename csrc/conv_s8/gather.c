@@ -1,0 +1,87 @@
+/* im2col of a block of pixels. */
+#include "conv_s8.h"
+#include "gemm_s8/rows.h"
+
+/* One patch: where its first tap lies (maybe outside the image), and what to write. */
+struct patch {
+    const uint8_t *image; /* its first channel of the group */
+    int y, x;
+    int channels; /* of a group */
+    int padding;  /* the value outside the image */
+};
+
+/* One row of taps that are neighbours in memory: taps left of the image, inside, right of it. */
+SP_INLINE void put_whole_row(const sp_conv_shape *s, struct patch at, int y, void *to, int k,
+                             int bytes)
+{
+    const int c = at.channels;
+    const int left = SP_MIN(SP_MAX(-at.x, 0), s->kernel_w);
+    const int right = SP_MIN(SP_MAX(at.x + s->kernel_w - s->in_w, 0), s->kernel_w - left);
+    const int inside = s->kernel_w - left - right;
+    if (left > 0)
+        sp_fill(to, k, at.padding, left * c, bytes);
+    if (inside > 0)
+        sp_put(to, k + left * c, at.image + ((int64_t)y * s->in_w + at.x + left) * s->in_c,
+               inside * c, bytes);
+    if (right > 0)
+        sp_fill(to, k + (left + inside) * c, at.padding, right * c, bytes);
+}
+
+SP_INLINE void put_taps(const sp_conv_shape *s, struct patch at, int y, void *to, int k, int bytes)
+{
+    for (int i = 0; i < s->kernel_w; i++, k += at.channels) {
+        const int x = at.x + i * s->dilation_w;
+        if (x < 0 || x >= s->in_w)
+            sp_fill(to, k, at.padding, at.channels, bytes);
+        else
+            sp_put(to, k, at.image + ((int64_t)y * s->in_w + x) * s->in_c, at.channels, bytes);
+    }
+}
+
+SP_INLINE void put_patch(const sp_conv_shape *s, struct patch at, int k_padded, void *to, int bytes)
+{
+    const int row = s->kernel_w * at.channels, whole = s->groups == 1 && s->dilation_w == 1;
+    int k = 0;
+    for (int i = 0; i < s->kernel_h; i++, k += row) {
+        const int y = at.y + i * s->dilation_h;
+        if (y < 0 || y >= s->in_h)
+            sp_fill(to, k, at.padding, row, bytes);
+        else if (whole)
+            put_whole_row(s, at, y, to, k, bytes);
+        else
+            put_taps(s, at, y, to, k, bytes);
+    }
+    sp_fill(to, k, 0, k_padded - k, bytes);
+}
+
+SP_INLINE void put_patches(const sp_conv_s8 *p, const uint8_t *x, int group, int first, int rows,
+                           void *y, size_t stride, int bytes)
+{
+    const sp_conv_shape *s = &p->shape;
+    const int pixels = s->out_h * s->out_w;
+    const int64_t image_bytes = (int64_t)s->in_h * s->in_w * s->in_c;
+    int image = first / pixels, oy = first % pixels / s->out_w, ox = first % s->out_w;
+    struct patch at = {.channels = s->in_c / s->groups, .padding = p->x_zero_point};
+    for (int row = 0; row < rows; row++) {
+        at.image = x + image * image_bytes + group * at.channels;
+        at.y = oy * s->stride_h - s->pad_top;
+        at.x = ox * s->stride_w - s->pad_left;
+        put_patch(s, at, p->k_padded, (char *)y + (size_t)row * stride, bytes);
+        if (++ox == s->out_w) {
+            ox = 0;
+            if (++oy == s->out_h) {
+                oy = 0;
+                image++;
+            }
+        }
+    }
+}
+
+void sp_gather_s8(const sp_conv_s8 *p, const uint8_t *x, int group, int first, int rows, void *y,
+                  size_t stride, int bytes)
+{
+    if (bytes == 1)
+        put_patches(p, x, group, first, rows, y, stride, 1);
+    else
+        put_patches(p, x, group, first, rows, y, stride, 2);
+}

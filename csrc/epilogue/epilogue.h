@@ -1,0 +1,25 @@
+/* From int32 sums to uint8 activations, nhwc: bias, requantization, residual, clamp, table.
+ * rows_body.h defines it once; portable.c, avx2.c and avx512vnni.c compile it for their
+ * instruction sets. requantize.h has the rounding rule. */
+#ifndef SPARING_EPILOGUE_H
+#define SPARING_EPILOGUE_H
+
+#include "internal.h"
+
+/* A block of pixels and of neighbouring output channels. */
+struct sp_rows {
+    const int32_t *sum; /* [rows][sum_stride], without the bias */
+    size_t sum_stride;
+    int rows, first, count;  /* pixels; channels first ... first + count - 1 */
+    const uint8_t *residual; /* of the first pixel and channel, or NULL */
+    uint8_t *y;              /* of the first pixel and channel */
+    size_t stride;           /* bytes from pixel to pixel in residual and y */
+};
+typedef void sp_epilogue_fn(const sp_epilogue *e, const struct sp_rows *r);
+
+sp_epilogue_fn sp_epilogue_rows_portable, sp_epilogue_rows_avx2, sp_epilogue_rows_avx512vnni;
+
+/* The one that a micro-kernel's instruction set allows. */
+sp_epilogue_fn *sp_epilogue_of(enum sp_isa_id isa);
+
+#endif

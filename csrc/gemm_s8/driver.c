@@ -1,0 +1,131 @@
+/* Integer matrix product with int32 output, and what it shares with the convolution: the split
+ * into tasks and the walk over panels. */
+#include "gemm_s8.h"
+#include "operators.h"
+#include "requantize.h"
+#include "rows.h"
+
+enum {
+    BLOCK_ROWS = 96,
+    BLOCK_BYTES = 256 * 1024, /* activations of a block, read again for every panel: half of L2 */
+    WORTH_A_THREAD = 100000   /* products; some 2 microseconds */
+};
+
+int sp_block_rows(const struct sp_ukernel_entry *kernel, int k)
+{
+    int fit = BLOCK_BYTES / (k * sp_activation_bytes(kernel)) / kernel->mr * kernel->mr;
+    return SP_MAX(SP_MIN(fit, BLOCK_ROWS / kernel->mr * kernel->mr), kernel->mr);
+}
+
+static int divide_up(int a, int b) { return (a + b - 1) / b; }
+
+struct sp_split sp_split_product(const struct sp_ukernel_entry *kernel, int rows, int k, int panels,
+                                 int threads)
+{
+    const int most = sp_block_rows(kernel, k);
+    double products = (double)rows * k * panels * kernel->nr;
+    int workers = (int)SP_MAX(SP_MIN(products / WORTH_A_THREAD, threads), 1);
+    struct sp_split split = {divide_up(rows, most), most, 1, panels};
+    if (workers > 1 && split.blocks < 4 * workers) {
+        /* Few blocks rarely divide evenly among the threads; panels may do better. */
+        split.ranges = SP_MIN(workers, panels);
+        if (split.ranges < workers && rows >= workers)
+            split.blocks = SP_MAX(split.blocks, workers);
+    }
+    split.rows = divide_up(rows, split.blocks);
+    split.blocks = divide_up(rows, split.rows);
+    return split;
+}
+
+int sp_panel_sums(const struct sp_panels *panels, int panel, const void *a, size_t a_stride,
+                  int rows, int32_t *sum, int *first)
+{
+    const struct sp_ukernel_entry *kernel = panels->kernel;
+    const int column = panel * kernel->nr, columns = SP_MIN(kernel->nr, panels->columns - column);
+    /* All panels before this one are whole. */
+    const size_t bytes_before = (size_t)column * (size_t)panels->k * (size_t)kernel->weight_bytes;
+    ((sp_gemm_s8_fn *)kernel->run)(a, a_stride, rows, panels->weights + bytes_before, panels->k,
+                                   SP_ROUND_UP(columns, SP_COLUMN_GROUP), sum);
+    *first = column;
+    return columns;
+}
+
+struct job {
+    const sp_gemm_s8 *p;
+    const sp_context *context;
+    struct sp_panels panels;
+    struct sp_split split;
+};
+
+static size_t row_bytes(const sp_gemm_s8 *p, const struct sp_ukernel_entry *kernel)
+{
+    return (size_t)p->k_padded * (size_t)sp_activation_bytes(kernel);
+}
+
+size_t sp_scratch_gemm_s8(const void *params)
+{
+    const sp_gemm_s8 *p = params;
+    const struct sp_ukernel_entry *kernel = &sp_ukernels[p->ukernel];
+    size_t rows = (size_t)SP_MIN(sp_block_rows(kernel, p->k_padded), p->m);
+    return rows * SP_ROUND_UP(row_bytes(p, kernel), 64) + rows * (size_t)kernel->nr * 4;
+}
+
+static void copy_row(void *to, const uint8_t *x, int k, int k_padded, int bytes)
+{
+    if (bytes == 1) {
+        sp_put(to, 0, x, k, 1);
+        sp_fill(to, k, 0, k_padded - k, 1);
+    } else {
+        sp_put(to, 0, x, k, 2);
+        sp_fill(to, k, 0, k_padded - k, 2);
+    }
+}
+
+/* The block's rows in the form the micro-kernel reads: where they are, or copied. */
+static const void *prepare_rows(const sp_gemm_s8 *p, const struct sp_ukernel_entry *kernel,
+                                const uint8_t *x, int rows, void *scratch, size_t *stride)
+{
+    *stride = (size_t)p->k;
+    if (sp_activation_bytes(kernel) == 1 && p->k == p->k_padded)
+        return x;
+    *stride = SP_ROUND_UP(row_bytes(p, kernel), 64);
+    for (int i = 0; i < rows; i++)
+        copy_row((char *)scratch + (size_t)i * *stride, x + (size_t)i * (size_t)p->k, p->k,
+                 p->k_padded, sp_activation_bytes(kernel));
+    return scratch;
+}
+
+static void run_task(void *argument, int task, int thread)
+{
+    const struct job *job = argument;
+    const sp_gemm_s8 *p = job->p;
+    const struct sp_split *split = &job->split;
+    const struct sp_ukernel_entry *kernel = job->panels.kernel;
+    const int range = task % split->ranges, first_row = task / split->ranges * split->rows;
+    const int rows = SP_MIN(split->rows, p->m - first_row);
+    char *scratch = job->context->scratch + (size_t)thread * job->context->scratch_per_thread;
+    int32_t *sum = (int32_t *)scratch;
+    size_t stride;
+    const void *a = prepare_rows(
+        p, kernel, (const uint8_t *)job->context->input[0] + (size_t)first_row * (size_t)p->k, rows,
+        scratch + (size_t)rows * (size_t)kernel->nr * 4, &stride);
+    for (int i = split->panels * range / split->ranges;
+         i < split->panels * (range + 1) / split->ranges; i++) {
+        int column, columns = sp_panel_sums(&job->panels, i, a, stride, rows, sum, &column);
+        int32_t *y = (int32_t *)job->context->output + (size_t)first_row * (size_t)p->n + column;
+        for (int row = 0; row < rows; row++)
+            for (int j = 0; j < columns; j++)
+                y[(size_t)row * (size_t)p->n + (size_t)j] =
+                    sp_wrapping_add(sum[row * kernel->nr + j], p->bias[column + j]);
+    }
+}
+
+void sp_op_gemm_s8(const void *params, const sp_context *context)
+{
+    const sp_gemm_s8 *p = params;
+    const struct sp_ukernel_entry *kernel = &sp_ukernels[p->ukernel];
+    struct job job = {p, context, {kernel, p->weights, p->n, p->k_padded}, {0}};
+    job.split =
+        sp_split_product(kernel, p->m, p->k_padded, divide_up(p->n, kernel->nr), context->threads);
+    sp_parallel(context->threads, job.split.blocks * job.split.ranges, run_task, &job);
+}

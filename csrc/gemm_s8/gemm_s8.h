@@ -1,0 +1,49 @@
+/* What the drivers and the micro-kernels of the integer products share. */
+#ifndef SPARING_GEMM_S8_H
+#define SPARING_GEMM_S8_H
+
+#include "internal.h"
+#include "ukernels.h"
+
+/* sum[i][j] = sum_k a[i][k] * w[k][j], i < rows, j < columns, modulo 2^32.
+ *
+ * a: activations, row i at a + i * a_stride bytes; uint8, or for k_group 2 uint8 widened to int16.
+ * w: one packed panel, [k / k_group][columns][k_group]. k: a multiple of k_group. columns: a
+ * multiple of SP_COLUMN_GROUP, at most nr. rows: any number; no others are read or written.
+ * sum: [rows][nr]. */
+typedef void sp_gemm_s8_fn(const void *a, size_t a_stride, int rows, const void *w, int k,
+                           int columns, int32_t *sum);
+
+/* Packed panels have nr columns, and the last one the rest, rounded up to this. */
+enum { SP_COLUMN_GROUP = 16 };
+
+/* Bytes of one activation as the micro-kernel reads it. */
+SP_INLINE int sp_activation_bytes(const struct sp_ukernel_entry *kernel)
+{
+    return kernel->k_group == 2 ? 2 : 1;
+}
+
+/* The packed panels of one weight matrix. */
+struct sp_panels {
+    const struct sp_ukernel_entry *kernel;
+    const char *weights;
+    int columns, k; /* output channels; k is padded to k_group */
+};
+
+/* Sums of the columns [*first, *first + result) of a panel, in the layout of sp_gemm_s8_fn. */
+int sp_panel_sums(const struct sp_panels *panels, int panel, const void *a, size_t a_stride,
+                  int rows, int32_t *sum, int *first);
+
+/* How a product is split into tasks: blocks of rows, times ranges of panels where there are few
+ * blocks. */
+struct sp_split {
+    int blocks, rows; /* rows: of a block; the last one may have fewer */
+    int ranges, panels;
+};
+struct sp_split sp_split_product(const struct sp_ukernel_entry *kernel, int rows, int k, int panels,
+                                 int threads);
+
+/* The most rows that a block has, whatever the number of threads. */
+int sp_block_rows(const struct sp_ukernel_entry *kernel, int k);
+
+#endif

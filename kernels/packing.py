@@ -1,0 +1,54 @@
+"""Weights in the memory order that the dense C kernels read.
+
+Each function turns weights in ONNX order into one flat, 64-byte aligned array; csrc/sparing.h and
+the headers beside the C drivers describe the layouts from the other side.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .native import aligned
+from .step import Array
+
+COLUMN_GROUP = 16  # SP_COLUMN_GROUP in csrc/gemm_s8/gemm_s8.h
+
+
+def round_up(n: int, to: int) -> int:
+    return -(-n // to) * to
+
+
+def pack_panels(rows: Array, nr: int, k_group: int) -> Array:
+    """Panels of output channels: flat, one group after the other.
+
+    rows: integer [groups, O, K], the weights of each output channel. A panel holds nr channels,
+    the last one of a group the rest, rounded up to COLUMN_GROUP with zero weights, as
+    [k_padded / k_group, columns, k_group], where k_padded is K rounded up to k_group.
+    """
+    groups, outputs, k = rows.shape
+    columns, k_padded = round_up(outputs, COLUMN_GROUP), round_up(k, k_group)
+    padded = np.zeros((groups, columns, k_padded), rows.dtype)
+    padded[:, :outputs, :k] = rows
+    whole = columns // nr * nr
+    parts = []
+    for part, width in ((padded[:, :whole], nr), (padded[:, whole:], columns - whole)):
+        if part.shape[1]:
+            shaped = part.reshape(groups, -1, width, k_padded // k_group, k_group)
+            parts.append(shaped.transpose(0, 1, 3, 2, 4).reshape(groups, -1))
+    return aligned(np.concatenate(parts, axis=1).reshape(-1))
+
+
+def pack_depthwise(taps: Array, nr: int, k_group: int) -> Array:
+    """Chunks of channels: flat [chunks, ceil(T / k_group), nr, k_group].
+
+    taps: integer [C, T], the weights of each channel. The last chunk ends with the last channel
+    and so overlaps its neighbour where nr does not divide C; fewer than nr channels are one chunk
+    with zeros beyond them.
+    """
+    channels, count = taps.shape
+    padded = np.zeros((max(channels, nr), round_up(count, k_group)), taps.dtype)
+    padded[:channels, :count] = taps
+    starts = np.minimum(np.arange(0, channels, nr), len(padded) - nr)
+    chunks = padded[starts[:, None] + np.arange(nr)]  # [chunks, nr, T]
+    grouped = chunks.reshape(len(starts), nr, -1, k_group).transpose(0, 2, 1, 3)
+    return aligned(grouped.reshape(-1))
