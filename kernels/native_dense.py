@@ -13,7 +13,8 @@ import numpy as np
 from ..ops import fused_spec as fs
 from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
 from . import native, packing
-from .native import CData, NativeStep, ffi, lib, pointer
+from ._native import ffi, lib
+from .native import CData, NativeStep, pointer
 from .native_elementwise import check_size, fill_shape
 from .step import Array, ArraySpec, Layout, Shape, in_layout
 
