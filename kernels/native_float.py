@@ -38,10 +38,16 @@ def _pack(spec: fs.ConvF32, nr: int) -> tuple[Array, Array]:
 
 
 def _choose_gemm(columns: int) -> native.Ukernel:
-    """The micro-kernel of the best instruction set that computes the fewest columns in vain."""
+    """A micro-kernel of the best instruction set: the widest, unless it computes too many columns
+    in vain. Narrow ones load more for each product; a tenth is about what that costs.
+    """
     found = native.ukernels("gemm_f32")
-    same_isa = [kernel for kernel in found if kernel.isa == found[0].isa]
-    return min(same_isa, key=lambda kernel: -(-columns // kernel.nr) * kernel.nr)
+    widest = found[0].nr
+
+    def cost(kernel: native.Ukernel) -> float:
+        return -(-columns // kernel.nr) * kernel.nr * (1.0 if kernel.nr == widest else 1.1)
+
+    return min((kernel for kernel in found if kernel.isa == found[0].isa), key=cost)
 
 
 def conv_f32(

@@ -10,9 +10,9 @@ struct segment {
     int taps;
 };
 
-/* Copies floats [first, last) of a segment. */
-static void copy_segment(const sp_conv_shape *s, const float *image, struct segment at,
-                         int channels, int first, int last, float *y)
+/* Copies floats [first, last) of a segment, some of which lie in the padding. */
+static void copy_border(const sp_conv_shape *s, const float *image, struct segment at, int channels,
+                        int first, int last, float *y)
 {
     int inside_first = first, inside_last = first; /* nothing inside */
     if (at.y >= 0 && at.y < s->in_h) {
@@ -29,6 +29,18 @@ static void copy_segment(const sp_conv_shape *s, const float *image, struct segm
     memset(y + (inside_last - first), 0, (size_t)(last - inside_last) * sizeof *y);
 }
 
+static void copy_segment(const sp_conv_shape *s, const float *image, struct segment at,
+                         int channels, int first, int last, float *y)
+{
+    int inside = at.y >= 0 && at.y < s->in_h && at.x >= 0 && at.x + at.taps <= s->in_w;
+    if (!inside) {
+        copy_border(s, image, at, channels, first, last, y);
+        return;
+    }
+    int64_t row = (int64_t)at.y * s->in_w + at.x;
+    memcpy(y, image + row * s->in_c + first, (size_t)(last - first) * sizeof *y);
+}
+
 static void copy_patch(const sp_conv_shape *s, const float *image, int oy, int ox, int k_first,
                        int k_last, float *y)
 {
@@ -36,15 +48,19 @@ static void copy_patch(const sp_conv_shape *s, const float *image, int oy, int o
     const int whole_rows = s->groups == 1 && s->dilation_w == 1;
     const int taps = whole_rows ? s->kernel_w : 1, across = whole_rows ? 1 : s->kernel_w;
     const int length = taps * channels;
-    for (int i = k_first / length; i * length < k_last; i++) {
-        int first = SP_MAX(k_first - i * length, 0), last = SP_MIN(k_last - i * length, length);
+    int i = k_first / length; /* segment */
+    int row = i / across, column = i % across;
+    for (int start = i * length; start < k_last; start += length) {
+        int first = SP_MAX(k_first - start, 0), last = SP_MIN(k_last - start, length);
         struct segment at = {
-            oy * s->stride_h - s->pad_top + i / across * s->dilation_h,
-            ox * s->stride_w - s->pad_left + i % across * s->dilation_w,
+            oy * s->stride_h - s->pad_top + row * s->dilation_h,
+            ox * s->stride_w - s->pad_left + column * s->dilation_w,
             taps,
         };
         copy_segment(s, image, at, channels, first, last, y);
         y += last - first;
+        column = column + 1 < across ? column + 1 : 0;
+        row += column == 0;
     }
 }
 

@@ -1,4 +1,4 @@
-/* The inner loops of elementwise operators and poolings, over contiguous memory. loops_body.h
+/* The inner loops of elementwise operators, over contiguous memory. loops_body.h
  * defines them once; portable.c, avx2.c and avx512vnni.c compile it for their instruction sets. */
 #ifndef SPARING_LOOPS_H
 #define SPARING_LOOPS_H
@@ -16,9 +16,7 @@ struct sp_loops {
     void (*rescale)(int x_zero_point, float multiplier, sp_range output, const uint8_t *x,
                     uint8_t *y, int64_t n);
     void (*table)(const uint8_t *table, const uint8_t *x, uint8_t *y, int64_t n);
-    /* y = max(y, x); sum = sum + x; y = the rule applied to (sum - offset) * multiplier. */
-    void (*max)(const uint8_t *x, uint8_t *y, int64_t n);
-    void (*sum)(const uint8_t *x, uint32_t *sum, int64_t n);
+    /* y = the rule applied to (sum - offset) * multiplier. */
     void (*requantize_sums)(uint32_t offset, float multiplier, sp_range output, const uint32_t *sum,
                             uint8_t *y, int64_t n);
 };

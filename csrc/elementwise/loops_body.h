@@ -71,18 +71,6 @@ static void table(const uint8_t *restrict entries, const uint8_t *restrict x, ui
         y[i] = entries[x[i]];
 }
 
-static void max(const uint8_t *restrict x, uint8_t *restrict y, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        y[i] = SP_MAX(x[i], y[i]);
-}
-
-static void sum(const uint8_t *restrict x, uint32_t *restrict total, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        total[i] += x[i];
-}
-
 static void requantize_sums(uint32_t offset, float multiplier, sp_range output,
                             const uint32_t *restrict total, uint8_t *restrict y, int64_t n)
 {
@@ -94,5 +82,5 @@ static void requantize_sums(uint32_t offset, float multiplier, sp_range output,
 }
 
 const struct sp_loops SP_LOOPS = {
-    quantize, dequantize, add, mul, mul_by_one, rescale, table, max, sum, requantize_sums,
+    quantize, dequantize, add, mul, mul_by_one, rescale, table, requantize_sums,
 };

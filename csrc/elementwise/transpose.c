@@ -3,39 +3,19 @@
 
 #include "loops.h"
 #include "operators.h"
-
-#ifdef __clang__
-#define SHUFFLE(type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define SHUFFLE(type, a, b, ...) __builtin_shuffle(a, b, (type){__VA_ARGS__})
-#endif
-
-/* One 16-byte register: part of every 64-bit target's baseline. */
-typedef uint8_t bytes __attribute__((vector_size(16)));
-typedef uint32_t words __attribute__((vector_size(16)));
-
-SP_INLINE bytes low_bytes(bytes a, bytes b)
-{
-    return SHUFFLE(bytes, a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-}
-SP_INLINE bytes high_bytes(bytes a, bytes b)
-{
-    return SHUFFLE(bytes, a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-}
-SP_INLINE words low_words(words a, words b) { return SHUFFLE(words, a, b, 0, 4, 1, 5); }
-SP_INLINE words high_words(words a, words b) { return SHUFFLE(words, a, b, 2, 6, 3, 7); }
+#include "vector16.h"
 
 /* Interleaving row i with row i + n/2 and doing so log2(n) times transposes an n x n tile. */
 static void transpose_16x16_bytes(const char *x, size_t x_stride, char *y, size_t y_stride)
 {
-    bytes a[16], b[16];
+    sp_u8x16 a[16], b[16];
     SP_UNROLL for (int i = 0; i < 16; i++) memcpy(&a[i], x + (size_t)i * x_stride, 16);
     SP_UNROLL for (int round = 0; round < 4; round++)
     {
         SP_UNROLL for (int i = 0; i < 8; i++)
         {
-            b[2 * i] = low_bytes(a[i], a[i + 8]);
-            b[2 * i + 1] = high_bytes(a[i], a[i + 8]);
+            b[2 * i] = sp_zip_low_u8(a[i], a[i + 8]);
+            b[2 * i + 1] = sp_zip_high_u8(a[i], a[i + 8]);
         }
         SP_UNROLL for (int i = 0; i < 16; i++) a[i] = b[i];
     }
@@ -44,14 +24,14 @@ static void transpose_16x16_bytes(const char *x, size_t x_stride, char *y, size_
 
 static void transpose_4x4_words(const char *x, size_t x_stride, char *y, size_t y_stride)
 {
-    words a[4], b[4];
+    sp_u32x4 a[4], b[4];
     SP_UNROLL for (int i = 0; i < 4; i++) memcpy(&a[i], x + (size_t)i * x_stride, 16);
     SP_UNROLL for (int round = 0; round < 2; round++)
     {
         SP_UNROLL for (int i = 0; i < 2; i++)
         {
-            b[2 * i] = low_words(a[i], a[i + 2]);
-            b[2 * i + 1] = high_words(a[i], a[i + 2]);
+            b[2 * i] = sp_zip_low_u32(a[i], a[i + 2]);
+            b[2 * i + 1] = sp_zip_high_u32(a[i], a[i + 2]);
         }
         SP_UNROLL for (int i = 0; i < 4; i++) a[i] = b[i];
     }
@@ -79,7 +59,9 @@ SP_INLINE void transpose_columns(const sp_transpose *p, const char *x, char *y, 
             const char *from = x + (size_t)r * x_stride + (size_t)c * element;
             char *to = y + (size_t)c * y_stride + (size_t)r * element;
             int rows = SP_MIN(tile, p->rows - r), columns = SP_MIN(tile, last - c);
-            if (rows < tile || columns < tile)
+            if (p->rows == 3) /* RGB, and a constant that unrolls */
+                transpose_edge(from, x_stride, to, y_stride, 3, columns, element);
+            else if (rows < tile || columns < tile)
                 transpose_edge(from, x_stride, to, y_stride, rows, columns, element);
             else if (element == 1)
                 transpose_16x16_bytes(from, x_stride, to, y_stride);
@@ -111,6 +93,11 @@ static void transpose_blocks(const void *params, const sp_context *c, int64_t fi
 void sp_op_transpose(const void *params, const sp_context *context)
 {
     const sp_transpose *p = params;
+    if (p->rows == 1 || p->columns == 1) { /* both orders are the same */
+        memcpy(context->output, context->input[0],
+               (size_t)p->batch * (size_t)p->rows * (size_t)p->columns * (size_t)p->element_bytes);
+        return;
+    }
     int64_t blocks = (int64_t)p->batch * ((p->columns + BLOCK - 1) / BLOCK);
     int64_t block_bytes = (int64_t)p->rows * BLOCK * p->element_bytes;
     sp_for_ranges(p, context, blocks, SP_GRAIN_BYTES / SP_MAX(block_bytes, 1), transpose_blocks);
