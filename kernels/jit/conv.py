@@ -10,7 +10,7 @@ from ...ops.fused_spec import ConvF32, ConvS8
 from ..step import Array, Layout, Shape, Step
 from .base import JitStep, compiled
 from .epilogue import Epilogue
-from .gemm import K_ALIGN, multiply, pack_rows, round_up
+from .gemm import Product
 from .images import PaddedImage, PhasePlanes
 from .planes import finish_f32
 
@@ -50,10 +50,9 @@ class _ConvS8(JitStep):
         self._epilogue = Epilogue(spec)
         self._groups, self._per_in, self._per_out = spec.groups, per_in, outputs // spec.groups
         by_tap = spec.weight.transpose(0, 2, 3, 1).reshape(spec.groups, self._per_out, -1)
-        self._weights = [pack_rows(group) for group in by_tap]
+        self._products = [Product(group) for group in by_tap]
         self._padded = PaddedImage(spec.window, height, width)
         self._strides = np.array(spec.window.strides, np.int64)
-        self._k = kh * kw * per_in
         # neighbouring taps of a row are one run where nothing lies between them
         self._joined = spec.groups == 1 and spec.window.dilations[1] == 1
         self._taps = [
@@ -66,13 +65,13 @@ class _ConvS8(JitStep):
             (kh, kw) == spec.window.strides == (1, 1)
             and spec.window.pads == (0, 0, 0, 0)
             and spec.groups == 1
-            and channels % K_ALIGN == 0
+            and channels == self._products[0].k_padded
         )
-        self.weight_bytes = sum(w.nbytes for w in self._weights) + self._epilogue.weight_bytes
+        self.weight_bytes = sum(p.nbytes for p in self._products) + self._epilogue.weight_bytes
 
     def execute(self, inputs: Sequence[Array], output: Array) -> None:
         _, out_h, out_w, outputs = output.shape
-        tile = max(16, min(256, TILE_BYTES // self._weights[0].shape[1]) // 4 * 4)
+        tile = max(16, min(256, TILE_BYTES // self._products[0].k_padded) // 4 * 4)
         for n, image in enumerate(inputs[0]):
             padded = self._padded.of(image, self._x_zero_point)
             out = output[n].reshape(-1, outputs)
@@ -85,12 +84,10 @@ class _ConvS8(JitStep):
 
     def _sums(self, image: Array, out_w: int, part: slice) -> Array:
         """Sums of a tile of pixels, int32 [P, >= O]."""
-        count = part.stop - part.start
-        parts = []
-        for group, weight in enumerate(self._weights):
-            sums = np.empty((count, weight.shape[0]), np.int32)
-            multiply(self._windows(image, out_w, part, group), weight, sums)
-            parts.append(sums)
+        parts = [
+            product(self._windows(image, out_w, part, group))
+            for group, product in enumerate(self._products)
+        ]
         if self._groups == 1:
             return parts[0]
         return np.concatenate([sums[:, : self._per_out] for sums in parts], axis=1)
@@ -100,7 +97,7 @@ class _ConvS8(JitStep):
         _, width, channels = image.shape
         if self._is_matrix:
             return image.reshape(-1, channels)[part]
-        rows = np.zeros((part.stop - part.start, round_up(self._k, K_ALIGN)), np.uint8)
+        rows = np.zeros((part.stop - part.start, self._products[group].k_padded), np.uint8)
         begin = group * self._per_in
         taps = [(ky * width + kx) * channels + begin for ky, kx in self._taps]
         _gather(

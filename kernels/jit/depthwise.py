@@ -1,4 +1,4 @@
-"""Depthwise convolution, channels last: inner loops run over the channels of a pixel."""
+"""Depthwise convolution, channels last: inner loops run along rows of pixels and channels."""
 
 from __future__ import annotations
 
@@ -11,74 +11,74 @@ from ...ops.fused_spec import ConvS8
 from ..step import Array, Layout, Shape, Step
 from .base import JitStep, compiled
 from .epilogue import Epilogue
-from .images import PaddedImage
+from .images import PhasePlanes
 
-TILE_SUMS = 16 * 1024  # int32 sums of a tile: they should stay in L2, mostly in L1
+TILE_SUMS = 64 * 1024  # int32 sums of a tile: 256 KiB, which stay in L2; a call costs about 3 us
+RUN = 512  # elements that one pass of the inner loop should cover at least
 
 
 @compiled
 def _accumulate(
-    image: Array, offsets: Array, weight: Array, first: int, out_w: int, row_step: int,
-    pixel_step: int, sums: Array,
-) -> None:  # fmt: skip
-    """sums[p] = the window of output pixel first + p, without bias; int32 [P, C].
+    planes: Array, offsets: Array, weight: Array, first: int, row_step: int, sums: Array
+) -> None:
+    """sums[y] = the windows of output row first + y, without bias; int32 [rows, W * C].
 
-    image: uint8, flat. offsets: of each tap; weight: int16 [taps, C]. Three taps at a time, so
-    that a loaded sum serves three products.
+    planes: uint8, flat. offsets: of each tap. weight: int16 [taps, q * C], a tap's weights q times
+    over, since a run covers q pixels. Three taps at a time, so that a loaded sum serves three
+    products.
     """
-    channels = weight.shape[1]
-    taps = offsets.size
-    for p in range(sums.shape[0]):
-        y, x = divmod(first + p, out_w)
-        base = y * row_step + x * pixel_step
-        total = sums[p]
-        total[:] = 0
-        for t in range(0, taps - 2, 3):
-            x0 = image[base + offsets[t] : base + offsets[t] + channels]
-            x1 = image[base + offsets[t + 1] : base + offsets[t + 1] + channels]
-            x2 = image[base + offsets[t + 2] : base + offsets[t + 2] + channels]
-            w0, w1, w2 = weight[t], weight[t + 1], weight[t + 2]
-            for c in range(channels):
-                total[c] = int32(
-                    total[c]
-                    + int32(x0[c]) * int32(w0[c])
-                    + int32(x1[c]) * int32(w1[c])
-                    + int32(x2[c]) * int32(w2[c])
-                )
-        for t in range(taps // 3 * 3, taps):
-            x0, w0 = image[base + offsets[t] : base + offsets[t] + channels], weight[t]
-            for c in range(channels):
-                total[c] = int32(total[c] + int32(x0[c]) * int32(w0[c]))
+    taps, length = weight.shape
+    for y in range(sums.shape[0]):
+        for start in range(0, sums.shape[1], length):
+            total = sums[y, start : start + length]
+            count = total.size
+            total[:] = 0
+            base = (first + y) * row_step + start
+            for t in range(0, taps - 2, 3):
+                x0 = planes[base + offsets[t] :][:count]
+                x1 = planes[base + offsets[t + 1] :][:count]
+                x2 = planes[base + offsets[t + 2] :][:count]
+                w0, w1, w2 = weight[t], weight[t + 1], weight[t + 2]
+                for i in range(count):
+                    total[i] = int32(
+                        total[i]
+                        + int32(x0[i]) * int32(w0[i])
+                        + int32(x1[i]) * int32(w1[i])
+                        + int32(x2[i]) * int32(w2[i])
+                    )
+            for t in range(taps // 3 * 3, taps):
+                x0, w0 = planes[base + offsets[t] :][:count], weight[t]
+                for i in range(count):
+                    total[i] = int32(total[i] + int32(x0[i]) * int32(w0[i]))
 
 
 class _DepthwiseS8(JitStep):
     def __init__(self, spec: ConvS8, shapes: Sequence[Shape], layout: Layout) -> None:
         super().__init__(spec, shapes, layout)
         channels = spec.groups
-        kh, kw = spec.window.kernel
         self._x_zero_point = spec.x_zero_point
         self._epilogue = Epilogue(spec)
-        self._weight = np.ascontiguousarray(spec.weight.reshape(channels, -1).T, np.int16)
-        self._padded = PaddedImage(spec.window, *shapes[0][2:])
-        self._strides, dilations = spec.window.strides, spec.window.dilations
-        self._taps = [(y * dilations[0], x * dilations[1]) for y in range(kh) for x in range(kw)]
+        self._planes = PhasePlanes(spec.window, *shapes[0][2:])
+        pixels = min(self._planes.out_w, -(-RUN // channels))
+        by_tap = spec.weight.reshape(channels, -1).T.astype(np.int16)
+        self._weight = np.ascontiguousarray(np.tile(by_tap, (1, pixels)))
+        self._offsets = self._planes.offsets.reshape(-1) * channels
         self.weight_bytes = self._weight.nbytes + self._epilogue.weight_bytes
 
     def execute(self, inputs: Sequence[Array], output: Array) -> None:
-        _, out_h, out_w, channels = output.shape
-        tile = max(1, TILE_SUMS // channels)
+        _, _, out_w, channels = output.shape
+        row_step = self._planes.row_size * channels
+        tiles = self._planes.tiles(TILE_SUMS // channels)
         for n, image in enumerate(inputs[0]):
-            padded = self._padded.of(image, self._x_zero_point)
-            pitch = padded.shape[1] * channels
-            offsets = np.array([y * pitch + x * channels for y, x in self._taps], np.int64)
-            steps = self._strides[0] * pitch, self._strides[1] * channels
-            out = output[n].reshape(-1, channels)
-            residual = inputs[1][n].reshape(-1, channels) if len(inputs) == 2 else None
-            for first in range(0, out_h * out_w, tile):
-                part = slice(first, min(first + tile, out_h * out_w))
-                sums = np.empty((part.stop - first, channels), np.int32)
-                _accumulate(padded.reshape(-1), offsets, self._weight, first, out_w, *steps, sums)
-                self._epilogue.rows(sums, None if residual is None else residual[part], out[part])
+            planes = self._planes.of_pixels(image, self._x_zero_point)
+            for rows in tiles:
+                sums = np.empty((len(rows), out_w * channels), np.int32)
+                _accumulate(planes, self._offsets, self._weight, rows.start, row_step, sums)
+                out = output[n, rows.start : rows.stop].reshape(-1, channels)
+                residual = None
+                if len(inputs) == 2:
+                    residual = inputs[1][n, rows.start : rows.stop].reshape(-1, channels)
+                self._epilogue.rows(sums.reshape(-1, channels), residual, out)
 
 
 def depthwise_s8(spec: ConvS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> Step:

@@ -42,8 +42,9 @@ def _resize(x: Array, rows: Array, columns: Array, out: Array) -> None:
     for n in range(out.shape[0]):
         for i in range(out.shape[1]):
             for j in range(out.shape[2]):
-                for c in range(out.shape[3]):
-                    out[n, i, j, c] = x[n, rows[i], columns[j], c]
+                source, target = x[n, rows[i], columns[j]], out[n, i, j]
+                for c in range(target.size):
+                    target[c] = source[c]
 
 
 class _Quantize(JitStep):

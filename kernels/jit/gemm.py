@@ -1,7 +1,8 @@
-"""Integer matrix product: dot products of uint8 rows with int8 or int16 rows.
+"""Integer matrix product of uint8 rows with int8 or int16 weights, in two forms.
 
-Four rows by four rows at a time, because each loaded vector then serves four products. LLVM turns
-the inner loop into vpmaddwd (or its VNNI form) by itself.
+Long rows: dot products, four rows by four rows at a time, because each loaded vector then serves
+four products; LLVM turns the inner loop into vpmaddwd (or its VNNI form) by itself. Short rows,
+where adding up a vector's lanes would cost more than the products: sums of weight columns.
 """
 
 from __future__ import annotations
@@ -16,19 +17,11 @@ from ..step import Array, Layout, Shape, Step
 from .base import JitStep, compiled, fold_zero_point
 
 K_ALIGN = 64  # rows are zero-filled to whole vectors: LLVM's tail loops are slow
-ROWS = 4
+TILE = 4
 
 
-def round_up(n: int, to: int) -> int:
+def _round_up(n: int, to: int) -> int:
     return -(-n // to) * to
-
-
-def pack_rows(weight: Array) -> Array:
-    """Weights [N, K], zero-filled to [N rounded up to 4, K rounded up to 64]."""
-    n, k = weight.shape
-    packed = np.zeros((round_up(n, ROWS), round_up(k, K_ALIGN)), weight.dtype)
-    packed[:n, :k] = weight
-    return packed
 
 
 @compiled
@@ -81,7 +74,7 @@ def _row_tile(a: Array, i: int, w: Array, j: int, out: Array) -> None:
 
 
 @compiled
-def multiply(a: Array, w: Array, out: Array) -> None:
+def _multiply_rows(a: Array, w: Array, out: Array) -> None:
     """out = a @ w.T modulo 2^32. a: uint8 [M, K]; w: packed [N, K], N % 4 == 0; out: int32 [M, N].
 
     The rows of w go round slowest: four of them stay in L1 while a, small enough for L2, passes.
@@ -96,6 +89,50 @@ def multiply(a: Array, w: Array, out: Array) -> None:
 
 
 @compiled
+def _multiply_columns(a: Array, w: Array, out: Array) -> None:
+    """out = a @ w modulo 2^32. a: uint8 [M, K]; w: [K, N], K % 4 == 0; out: int32 [M, N]."""
+    for i in range(a.shape[0]):
+        row, total = a[i], out[i]
+        total[:] = 0
+        for k in range(0, w.shape[0], 4):
+            x0, x1, x2, x3 = int32(row[k]), int32(row[k + 1]), int32(row[k + 2]), int32(row[k + 3])
+            w0, w1, w2, w3 = w[k], w[k + 1], w[k + 2], w[k + 3]
+            for j in range(total.size):
+                total[j] = int32(
+                    total[j]
+                    + x0 * int32(w0[j])
+                    + x1 * int32(w1[j])
+                    + x2 * int32(w2[j])
+                    + x3 * int32(w3[j])
+                )
+
+
+class Product:
+    """`a @ weight.T` for weights [N, K], packed. a's rows are zero-filled to `k_padded`."""
+
+    def __init__(self, weight: Array) -> None:
+        n, k = weight.shape
+        whole = _round_up(k, K_ALIGN)
+        # rates of both forms in GMAC/s, fitted to measurements (Zen 4, K 16..320, N 16..256)
+        self._by_columns = 35 * n / (n + 48) > 56 * k / (whole + 110)
+        if self._by_columns:
+            self._weight = np.zeros((_round_up(k, TILE), n), weight.dtype)
+            self._weight[:k] = weight.T
+            self.k_padded, self._n = self._weight.shape
+        else:
+            self._weight = np.zeros((_round_up(n, TILE), whole), weight.dtype)
+            self._weight[:n, :k] = weight
+            self._n, self.k_padded = self._weight.shape
+        self.nbytes = self._weight.nbytes
+
+    def __call__(self, a: Array) -> Array:
+        """a: uint8 [M, k_padded]. Returns sums modulo 2^32, int32 [M, >= N]."""
+        out = np.empty((a.shape[0], self._n), np.int32)
+        (_multiply_columns if self._by_columns else _multiply_rows)(a, self._weight, out)
+        return out
+
+
+@compiled
 def _add_bias(sums: Array, bias: Array, out: Array) -> None:
     for i in range(out.shape[0]):
         for j in range(out.shape[1]):
@@ -105,21 +142,18 @@ def _add_bias(sums: Array, bias: Array, out: Array) -> None:
 class _GemmS8(JitStep):
     def __init__(self, spec: GemmS8, shapes: Sequence[Shape], layout: Layout) -> None:
         super().__init__(spec, shapes, layout)
-        self._weight = pack_rows(spec.weight)
+        self._product = Product(spec.weight)
         self._bias = fold_zero_point(spec.bias, spec.weight, spec.x_zero_point)
-        self.weight_bytes = self._weight.nbytes + self._bias.nbytes
+        self.weight_bytes = self._product.nbytes + self._bias.nbytes
 
     def execute(self, inputs: Sequence[Array], output: Array) -> None:
         (x,) = inputs
         m, k = x.shape
-        n, k_padded = self._weight.shape
-        if k != k_padded:
-            rows = np.zeros((m, k_padded), np.uint8)
+        if k != self._product.k_padded:
+            rows = np.zeros((m, self._product.k_padded), np.uint8)
             rows[:, :k] = x
             x = rows
-        sums = np.empty((m, n), np.int32)
-        multiply(x, self._weight, sums)
-        _add_bias(sums, self._bias, output)
+        _add_bias(self._product(x), self._bias, output)
 
 
 def gemm_s8(spec: GemmS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> Step:

@@ -36,13 +36,14 @@ class PaddedImage:
 
 
 class PhasePlanes:
-    """Channels first: one plane for each channel and phase of the strides.
+    """A padded image, split into one plane for each phase of the strides.
 
-    Phase (i, j) of a padded image holds its rows i, i + stride_h, ... and columns alike. So a tap
-    of the window reads a plane at a fixed offset, contiguously, whatever the stride: output
-    pixel (y, x) of tap t is `flat[c * channel_size + offsets[t] + y * row_size + x]`.
+    Phase (i, j) holds the padded rows i, i + stride_h, ... and columns alike. So a tap of the
+    window reads a plane at a fixed offset, contiguously, whatever the stride: output pixel (y, x)
+    reads tap t at pixel `offsets[t] + y * row_size + x`. offsets: int64 [kh, kw].
 
-    offsets: int64 [kh, kw]. A run over several rows passes the ends of rows: what it computes
+    Channels first (`of`), channel c begins at c * channel_size. Channels last (`of_pixels`), a
+    pixel is all its channels. A run over several rows passes the ends of rows: what is computed
     there means nothing, and is left out later. `SLACK` readable elements follow the last plane.
     """
 
@@ -59,6 +60,11 @@ class PhasePlanes:
         self.rows = self.out_h + int(places[0].max())
         self.row_size = self.out_w + int(places[1].max())
         self._used = [(int(i), int(j)) for i in np.unique(phases[0]) for j in np.unique(phases[1])]
+        sizes = self.rows, self.row_size
+        self._copies = []  # plane, its rows and columns, the image's rows and columns
+        for number, phase in enumerate(self._used):
+            here, there = zip(*(self._overlap(a, phase[a], sizes[a]) for a in (0, 1)), strict=True)
+            self._copies.append((number, here, there))
         self.channel_size = len(self._used) * self.rows * self.row_size
         numbers = {phase: n for n, phase in enumerate(self._used)}
         self.offsets = np.empty(window.kernel, np.int64)
@@ -72,13 +78,17 @@ class PhasePlanes:
         channels = image.shape[0]
         flat = np.full(channels * self.channel_size + self.SLACK, fill, image.dtype)
         planes = flat[: -self.SLACK].reshape(channels, len(self._used), self.rows, self.row_size)
-        for number, phase in enumerate(self._used):
-            (rows, from_rows), (columns, from_columns) = (
-                self._overlap(axis, phase[axis], (self.rows, self.row_size)[axis])
-                for axis in (0, 1)
-            )
+        for number, (rows, columns), (from_rows, from_columns) in self._copies:
             planes[:, number, rows, columns] = image[:, from_rows, from_columns]
         return flat
+
+    def of_pixels(self, image: Array, fill: int) -> Array:
+        """The planes of an image [H, W, C], flat."""
+        channels = image.shape[2]
+        planes = np.full((len(self._used), self.rows, self.row_size, channels), fill, image.dtype)
+        for number, here, there in self._copies:
+            planes[number][here] = image[there]
+        return planes.reshape(-1)
 
     def _overlap(self, axis: int, phase: int, count: int) -> tuple[slice, slice]:
         """Positions of a phase that lie inside the image, in the plane and in the image."""
