@@ -115,11 +115,10 @@ def _weight_scale(
     by_bias = np.abs(offsets) / (BIAS_LIMIT * sx) * (1 + 2.0**-22)
     scale = np.maximum(by_weights, by_bias)
     floor = max(SMALLEST_SCALE, 2 * SMALLEST_SCALE * sy / sx, 2.0**-125 / sx)
-    scale = np.where(scale == 0, 1.0, np.maximum(scale, floor))
     if not per_channel:
-        used = np.maximum(by_weights, by_bias) > 0
-        scale = np.asarray(scale[used].max() if used.any() else 1.0)
-    return scale.astype(np.float32)
+        scale = np.asarray(scale.max(initial=0.0))
+    raised = np.where(scale == 0, max(1.0, floor), np.maximum(scale, floor))
+    return raised.astype(np.float32)
 
 
 def _fits_int32(q: npt.NDArray[np.int8], bias: npt.NDArray[np.int32], x: Quantizer) -> Array:
