@@ -47,11 +47,11 @@ typedef struct {
     const float *multiplier; /* [O] */
     sp_range output;
     int residual_mode;
-    sp_range conv_output;       /* SP_RESIDUAL_QUANTIZED: range of the value before the addition */
-    float conv_multiplier;      /* SP_RESIDUAL_QUANTIZED                                         */
-    int residual_zero_point;    /* both residual modes                                           */
-    float residual_multiplier;  /* both residual modes                                           */
-    const uint8_t *table;       /* [256], applied last; or NULL                                  */
+    sp_range conv_output;      /* SP_RESIDUAL_QUANTIZED: range of the value before the addition */
+    float conv_multiplier;     /* SP_RESIDUAL_QUANTIZED                                         */
+    int residual_zero_point;   /* both residual modes                                           */
+    float residual_multiplier; /* both residual modes                                           */
+    const uint8_t *table;      /* [256], applied last; or NULL                                  */
 } sp_epilogue;
 
 /* Dense convolution, nhwc. weights: packed per group as [panels][k_padded / k_group][nr][k_group],
@@ -88,8 +88,8 @@ typedef struct {
 /* Sparse convolution, nchw. Pixels are lanes: 64 neighbouring ones make a block. Where the lanes
  * come from: */
 enum {
-    SP_CSR_IN_PLACE, /* 1x1, stride 1: the input as it is; lanes are an image's pixels             */
-    SP_CSR_GATHERED, /* 1x1: each block's input is copied first; lanes are the batch's outputs     */
+    SP_CSR_IN_PLACE, /* 1x1, stride 1: the input as it is; lanes are an image's pixels */
+    SP_CSR_GATHERED, /* 1x1: each block's input is copied first; lanes are the batch's outputs */
     SP_CSR_PLANES,   /* else: a padded copy of the input, one plane for each phase of the stride;
                         lanes run over output rows, and over the padding between rows and images  */
 };
@@ -170,7 +170,8 @@ typedef struct {
     sp_range output;
 } sp_add_s8;
 
-/* b has one value per (image, channel) where b_broadcast is 1: count = batch * pixels * channels. */
+/* Of batch * pixels * channels elements; b has one value per (image, channel) where b_broadcast is
+ * 1. */
 typedef struct {
     int batch, pixels, channels, nhwc, b_broadcast;
     int a_zero_point, b_zero_point;
@@ -266,9 +267,10 @@ typedef struct {
 /* Bytes of scratch memory one thread needs for a step. */
 size_t sp_scratch_bytes(int op, const void *params);
 
-/* Run steps in order. blocks: memory blocks that sp_ref.slot counts. scratch: 64-byte aligned,
- * `threads` times the largest sp_scratch_bytes rounded up to 64. The result does not depend on
- * `threads`. Safe from several threads at once, with blocks and scratch of their own. */
+/* Run steps in order. No step's output overlaps one of its inputs. blocks: memory blocks that
+ * sp_ref.slot counts. scratch: 64-byte aligned, `threads` times the largest sp_scratch_bytes
+ * rounded up to 64. The result does not depend on `threads`. Safe from several threads at once,
+ * with blocks and scratch of their own. */
 void sp_run(const sp_step *steps, int count, void *const *blocks, void *scratch,
             size_t scratch_per_thread, int threads);
 

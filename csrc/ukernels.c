@@ -16,7 +16,7 @@
 #include "kernels.def"
 #undef SP_UKERNEL
 
-#define SP_UKERNEL(op, name, isa, mr, nr, k_group, weight_bytes) \
+#define SP_UKERNEL(op, name, isa, mr, nr, k_group, weight_bytes)                                   \
     {#op, #name, SP_ISA_##isa, mr, nr, k_group, weight_bytes, sp_##name},
 
 const struct sp_ukernel_entry sp_ukernels[] = {
