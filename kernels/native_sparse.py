@@ -126,7 +126,7 @@ def conv_csr_s8(spec: ConvS8, shapes: Sequence[Shape], layout: Layout, threads: 
     params, packed, lanes, keep = _prepare(spec, shapes, kernel, threads, x_max)
     params.x_zero_point, params.window = spec.x_zero_point, packed.window
     epilogue = params.epilogue
-    bias, multiplier = _folded_bias(spec), np.ascontiguousarray(spec.multiplier, np.float32)
+    bias, multiplier = _folded_bias(spec), np.array(spec.multiplier, np.float32)
     keep += [bias, multiplier]
     epilogue.bias, epilogue.multiplier = pointer(bias, "int32_t *"), pointer(multiplier, "float *")
     epilogue.output = (spec.output.zero_point, spec.output.lo, spec.output.hi)
@@ -141,7 +141,7 @@ def conv_csr_s8(spec: ConvS8, shapes: Sequence[Shape], layout: Layout, threads: 
             epilogue.conv_output = (middle.zero_point, middle.lo, middle.hi)
             epilogue.conv_multiplier = residual.conv_multiplier
     if spec.table is not None:
-        table = np.ascontiguousarray(spec.table)
+        table = np.array(spec.table, np.uint8)
         keep.append(table)
         epilogue.table = pointer(table, "uint8_t *")
     detail = f"{kernel.name}, {lanes.source}" + (
@@ -155,7 +155,7 @@ def conv_csr_f32(
 ) -> NativeStep:
     kernel = ukernels("conv_csr_f32")[0]
     params, packed, lanes, keep = _prepare(spec, shapes, kernel, threads, 0)
-    bias = np.ascontiguousarray(spec.bias, np.float32)
+    bias = np.array(spec.bias, np.float32)
     keep.append(bias)
     params.bias, params.lo, params.hi = pointer(bias, "float *"), spec.lo, spec.hi
     params.has_residual = spec.has_residual

@@ -58,9 +58,9 @@ def test_prepared_steps_describe_their_arrays(kernel: Kernel) -> None:
             assert spec == ArraySpec(in_layout(array.shape, layout), array.dtype)
         shape = in_layout(output_shape(case.spec, case.shapes), layout)
         assert step.output == ArraySpec(shape, output_dtype(case.spec))
-        assert step.detail
         if hasattr(case.spec, "weight") and kernel.backend != "numpy":
             assert step.weight_bytes > 0
+            assert step.detail
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=ids)
