@@ -54,9 +54,10 @@ typedef struct {
     const uint8_t *table;      /* [256], applied last; or NULL                                  */
 } sp_epilogue;
 
-/* Dense convolution, nhwc. weights: packed per group as [panels][k_padded / k_group][nr][k_group],
- * K in the order (kernel_h, kernel_w, in_c / groups), zero-filled to k_padded and to whole panels
- * (packing.py). Padded taps read x_zero_point. */
+/* Dense convolution, nhwc. weights: for each group its panels, each [k_padded / k_group][columns]
+ * [k_group]: nr columns, the last panel of a group only those that are left, rounded up to 16. K
+ * runs in the order (kernel_h, kernel_w, in_c / groups); fill is zero (packing.py). Padded taps
+ * read x_zero_point. 64 values behind the epilogue's bias and multiplier must be readable. */
 typedef struct {
     sp_conv_shape shape;
     int ukernel; /* index for sp_ukernel */
@@ -66,8 +67,9 @@ typedef struct {
     sp_epilogue epilogue;
 } sp_conv_s8;
 
-/* Depthwise convolution (groups == in_c == out_c), nhwc. weights: packed by packing.py for the
- * micro-kernel: int16 [kernel_h * kernel_w][C rounded up to nr]. */
+/* Depthwise convolution (groups == in_c == out_c), nhwc. weights: [chunks][taps / k_group][nr]
+ * [k_group], see csrc/depthwise_s8/depthwise_s8.h. 64 values behind the epilogue's bias and
+ * multiplier must be readable. */
 typedef struct {
     sp_conv_shape shape;
     int ukernel;
