@@ -1,0 +1,123 @@
+"""Other engines that run the same model: onnxruntime, OpenVINO and MNN, where they are installed.
+
+Each reads the model's ONNX file, for quantized models the QDQ one, and gets the same inputs and the
+same number of threads.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ..errors import InputError
+from ..model import Array
+
+Run: TypeAlias = Callable[[Mapping[str, Array]], list[Array]]
+
+
+def peer_version(name: str) -> str | None:
+    """The installed version of a peer, or None where it is absent. InputError for unknown names."""
+    if name not in PEERS:
+        raise InputError(f"peers: expected some of {', '.join(PEERS)}, got {name!r}")
+    module, distribution, _ = PEERS[name]
+    return version(distribution) if find_spec(module) is not None else None
+
+
+def load_peer(name: str, path: Path, threads: int, shapes: Mapping[str, tuple[int, ...]]) -> Run:
+    """A function that runs the ONNX file on a peer that is installed.
+
+    shapes: of the inputs, which some engines fix when they load a model.
+    Raises whatever the peer raises where it cannot take the model.
+    """
+    return PEERS[name][2](path, threads, shapes)
+
+
+def _onnxruntime(path: Path, threads: int, shapes: Mapping[str, tuple[int, ...]]) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda feeds: session.run(None, dict(feeds))
+
+
+def _openvino(path: Path, threads: int, shapes: Mapping[str, tuple[int, ...]]) -> Run:
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(str(path))
+    model.reshape({name: list(shape) for name, shape in shapes.items()})
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",  # no bfloat16 behind the caller's back
+    }
+    compiled = core.compile_model(model, "CPU", settings)
+    request = compiled.create_infer_request()
+
+    def run(feeds: Mapping[str, Array]) -> list[Array]:
+        results = request.infer(dict(feeds))
+        return [np.array(results[output]) for output in compiled.outputs]
+
+    return run
+
+
+def _mnn(path: Path, threads: int, shapes: Mapping[str, tuple[int, ...]]) -> Run:
+    import MNN.expr as expr
+    import MNN.nn as nn
+
+    with tempfile.TemporaryDirectory() as scratch:
+        converted = Path(scratch) / "model.mnn"
+        _convert_to_mnn(path, converted)
+        outputs = _output_names(path)
+        config = {"precision": "high", "backend": 0, "numThread": threads}  # "CPU" would be ignored
+        runtime = nn.create_runtime_manager((config,))
+        module = nn.load_module_from_file(
+            str(converted), list(shapes), outputs, runtime_manager=runtime, shape_mutable=False
+        )
+
+    def run(feeds: Mapping[str, Array]) -> list[Array]:
+        inputs = []
+        for name in shapes:
+            variable = expr.placeholder(list(feeds[name].shape), expr.NCHW, expr.float)
+            variable.write(feeds[name])
+            inputs.append(
+                expr.convert(variable, expr.NC4HW4) if feeds[name].ndim == 4 else variable
+            )
+        results = module.forward(inputs)
+        return [np.array(expr.convert(result, expr.NCHW).read()) for result in results]
+
+    return run
+
+
+def _convert_to_mnn(path: Path, converted: Path) -> None:
+    command = [sys.executable, "-c", "from MNN.tools.mnnconvert import main; main()"]
+    command += ["-f", "ONNX", "--modelFile", str(path), "--MNNModel", str(converted)]
+    done = subprocess.run([*command, "--bizCode", "sparing"], capture_output=True, text=True)
+    if done.returncode or not converted.exists():
+        last = (done.stdout + done.stderr).strip().splitlines()[-1:]
+        raise RuntimeError(f"MNN cannot convert the model: {' '.join(last)}")
+
+
+def _output_names(path: Path) -> list[str]:
+    from ..formats.onnx_reader import read_onnx
+
+    return [info.name for info in read_onnx(path).outputs]
+
+
+# name -> module that tells whether it is installed, distribution, loader
+PEERS: dict[str, tuple[str, str, Callable[..., Any]]] = {
+    "onnxruntime": ("onnxruntime", "onnxruntime", _onnxruntime),
+    "openvino": ("openvino", "openvino", _openvino),
+    "mnn": ("MNN", "MNN", _mnn),
+}

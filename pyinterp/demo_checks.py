@@ -1,0 +1,128 @@
+"""Where the demo runs its models, and how it checks what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from .cost import saved_costs
+from .kernels.registry import Backend, available_backends
+from .kernels.step import Layout, Step
+from .lower import lower
+from .lowered import Operation, ReferenceOp, View
+from .model import Array, Model
+from .ops import fused, run
+from .ops.fused_spec import ConvF32
+from .plan import make_plan
+from .session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A backend, for C with one of the instruction sets that this CPU runs ("" otherwise)."""
+
+    backend: Backend
+    isa: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.backend} {self.isa}".rstrip()
+
+    def enter(self) -> None:
+        """Have the C kernels use this instruction set from now on."""
+        if self.isa:
+            from .kernels import native
+
+            native.force_isa(self.isa)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    text: str
+    passed: bool
+
+
+def available_targets() -> list[Target]:
+    """All that this machine can run: the reference first, then Numba, then C, best set first."""
+    found = [Target(backend) for backend in reversed(available_backends()) if backend != "c"]
+    if "c" in available_backends():
+        from .kernels import native
+
+        found += [Target("c", isa) for isa in native.isas()]
+    return found
+
+
+@contextmanager
+def same_isa_afterwards() -> Iterator[None]:
+    """The C kernels' instruction set is again what it was before the block."""
+    if "c" not in available_backends():
+        yield
+        return
+    from .kernels import native
+
+    before = native.isa()
+    try:
+        yield
+    finally:
+        native.force_isa(before)
+
+
+def is_integer(session: Session) -> bool:
+    """Whether every layer computes in integers, so that the outputs must be the same bits."""
+    return all(step.operator != "ConvF32" for step in session.explain().steps)
+
+
+def check_float(model: Model, target: Target, feeds: Mapping[str, Array]) -> Check:
+    """Hold every float layer of the plan against the contract's bound, on the reference's inputs.
+
+    Layer by layer, because the bound is one of a single sum: |kernel - float64 reference| is at
+    most gamma(K + 2) (sum |x| |w| + |b|), as `fused.conv_f32_bound` computes it.
+    """
+    lowered = lower(model, {name: array.shape for name, array in feeds.items()})
+    plan = make_plan(lowered, target.backend, 1, saved_costs(target.backend, 1))
+    steps = {planned.operation: planned.step for planned in plan.steps}
+    values = dict(feeds)
+    worst, layers = 0.0, 0
+    for i, operation in enumerate(lowered.operations):
+        inputs = [values[name] for name in operation.inputs]
+        if isinstance(operation.work, ConvF32):
+            step, layout = steps[i], plan.chosen[i].layout
+            assert isinstance(step, Step)
+            worst, layers = max(worst, _error(operation.work, step, layout, inputs)), layers + 1
+        for name, array in zip(operation.outputs, _reference(operation, inputs), strict=False):
+            values[name] = array
+    if worst > 1:
+        return Check(f"{worst:.2g} times the bound", False)
+    return Check("within bound" if layers else "no float layers", bool(layers))
+
+
+def _error(spec: ConvF32, step: Step, layout: Layout, inputs: Sequence[Array]) -> float:
+    """The largest error of a step, in units of its bound; infinite where a value is not finite."""
+    output = np.empty(step.output.shape, step.output.dtype)
+    step.run([_in_memory(x, layout) for x in inputs], output)
+    exact, bound = (_in_memory(a, layout) for a in fused.conv_f32_bound(spec, *inputs))
+    error = np.abs(output - exact) / np.maximum(bound, np.finfo(np.float64).tiny)
+    return float(error.max()) if np.isfinite(error).all() else float("inf")
+
+
+def _in_memory(array: Array, layout: Layout) -> Array:
+    """A logical (NCHW) array in a layout."""
+    return np.ascontiguousarray(array.transpose(0, 2, 3, 1) if layout == "nhwc" else array)
+
+
+def _reference(operation: Operation, inputs: Sequence[Array]) -> Sequence[Array]:
+    work = operation.work
+    if isinstance(work, View):
+        flat = inputs[0] if work.dtype is None else inputs[0].view(work.dtype)
+        return [flat.reshape(work.shape)]
+    if isinstance(work, ReferenceOp):
+        rest = iter(inputs)
+        arguments = [
+            None if not name else work.constants[i] if i in work.constants else next(rest)
+            for i, name in enumerate(work.node.inputs)
+        ]
+        return run(work.node, arguments, work.opset)
+    return [fused.run(work, inputs)]
