@@ -37,6 +37,11 @@ MACS_PER_SECOND = {
 }
 SPARSE_OUTPUT_MACS = 12
 
+# Dense products compute whole groups of output channels: a grouped convolution with fewer wastes
+# the rest.
+DENSE_CONVOLUTIONS = ("conv_s8", "conv_f32")
+COLUMN_GROUP = 16
+
 
 def macs(spec: Spec, shapes: Sequence[Shape], *, nonzero_only: bool = False) -> int:
     """Multiply-accumulates of a layer for given input shapes; 0 for operators without weights."""
@@ -63,9 +68,12 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
     sizes = [int(np.prod(s, dtype=np.int64)) for s in (*shapes, output_shape(spec, shapes))]
     seconds = STEP_SECONDS + sum(sizes) / BYTES_PER_SECOND[kernel.backend]
     sparse = kernel.weight_format.startswith("csr")
-    work = macs(spec, shapes, nonzero_only=sparse)
+    work: float = macs(spec, shapes, nonzero_only=sparse)
     if sparse:
         work += SPARSE_OUTPUT_MACS * sizes[-1]
+    elif isinstance(spec, (ConvS8, ConvF32)) and kernel.operator in DENSE_CONVOLUTIONS:
+        outputs = spec.weight.shape[0] // spec.groups
+        work *= -(-outputs // COLUMN_GROUP) * COLUMN_GROUP / outputs
     if work:
         seconds += work / MACS_PER_SECOND[kernel.operator][kernel.backend]
     return seconds
