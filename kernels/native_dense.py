@@ -18,6 +18,8 @@ from .native import CData, NativeStep, pointer
 from .native_elementwise import check_size, fill_shape
 from .step import Array, ArraySpec, Layout, Shape, in_layout
 
+EPILOGUE_SLACK = 64  # SP_EPILOGUE_SLACK in csrc/epilogue/epilogue.h
+
 
 def range_of(output: fs.OutputRange) -> tuple[int, int, int]:
     return output.zero_point, output.lo, output.hi
@@ -30,16 +32,21 @@ def choose(op: str, weight: Array) -> native.Ukernel:
     return found[0]
 
 
+def _with_slack(values: Array) -> Array:
+    """A copy with values behind the last one that vectors may read."""
+    return native.aligned(np.pad(values, (0, EPILOGUE_SLACK)))
+
+
 def folded_bias(weight: Array, bias: fs.I32, x_zero_point: int) -> fs.I32:
     """bias - x_zero_point * sum(w), modulo 2^32. weight: [O, ...]."""
     sums = weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
     folded = bias.astype(np.int64) - x_zero_point * sums
-    return native.aligned(folded.astype(np.uint32).view(np.int32))
+    return _with_slack(folded.astype(np.uint32).view(np.int32))
 
 
 def fill_epilogue(epilogue: CData, spec: fs.ConvS8, bias: fs.I32) -> list[Array]:
     """Fill an sp_epilogue; the arrays that it points to."""
-    multiplier = native.aligned(spec.multiplier)
+    multiplier = _with_slack(spec.multiplier)
     keep: list[Array] = [bias, multiplier]
     epilogue.bias = pointer(bias, "int32_t *")
     epilogue.multiplier = pointer(multiplier, "float *")

@@ -35,7 +35,8 @@ static struct job plan_job(const sp_depthwise_s8 *p)
     /* A run outside the image reads the padding row as it would the input. */
     size_t pixels_apart = (size_t)(job.most_pixels - 1) * (size_t)s->stride_w;
     job.padding_bytes = SP_ROUND_UP((pixels_apart + 1) * (size_t)s->in_c, 64);
-    job.sum_bytes = SP_ROUND_UP((size_t)job.most_pixels * (size_t)s->in_c * sizeof(int32_t), 64);
+    size_t sums = (size_t)job.most_pixels * (size_t)s->in_c + SP_EPILOGUE_SLACK;
+    job.sum_bytes = SP_ROUND_UP(sums * sizeof(int32_t), 64);
     job.tap_bytes = (size_t)(job.groups * k_group) * sizeof(uint8_t *);
     return job;
 }

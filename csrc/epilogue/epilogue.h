@@ -1,14 +1,16 @@
 /* From int32 sums to uint8 activations, nhwc: bias, requantization, residual, clamp, table.
- * rows_body.h defines it once; portable.c, avx2.c and avx512vnni.c compile it for their
- * instruction sets. requantize.h has the rounding rule. */
+ * requantize.h has the rounding rule; avx2.c and avx512vnni.c compute the same in vectors. */
 #ifndef SPARING_EPILOGUE_H
 #define SPARING_EPILOGUE_H
 
 #include "internal.h"
 
+/* Values behind the last one that vectors may read (and ignore): of sums, biases, multipliers. */
+enum { SP_EPILOGUE_SLACK = 64 };
+
 /* A block of pixels and of neighbouring output channels. */
 struct sp_rows {
-    const int32_t *sum; /* [rows][sum_stride], without the bias */
+    const int32_t *sum; /* [rows][sum_stride] and the slack, without the bias */
     size_t sum_stride;
     int rows, first, count;  /* pixels; channels first ... first + count - 1 */
     const uint8_t *residual; /* of the first pixel and channel, or NULL */
@@ -18,6 +20,9 @@ struct sp_rows {
 typedef void sp_epilogue_fn(const sp_epilogue *e, const struct sp_rows *r);
 
 sp_epilogue_fn sp_epilogue_rows_portable, sp_epilogue_rows_avx2, sp_epilogue_rows_avx512vnni;
+
+/* The last part of it: y = table[y], where there is a table. */
+void sp_epilogue_table(const sp_epilogue *e, const struct sp_rows *r);
 
 /* The one that a micro-kernel's instruction set allows. */
 sp_epilogue_fn *sp_epilogue_of(enum sp_isa_id isa);
