@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+NO_HEADER = ("", "")
 WIDTH = 240  # of tables that go to a file or a pipe
 
 
@@ -35,7 +36,10 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """A table on stdout. A column whose name begins with ">" is aligned to the right."""
+    """A table on stdout. A column whose name begins with ">" is aligned to the right.
+
+    NO_HEADER as columns: names and values, without a header.
+    """
     if find_spec("rich") is not None:
         _print_rich(columns, rows, title)
         return
@@ -43,7 +47,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
     widths = [max(len(row[i]) for row in (names, *rows)) for i in range(len(names))]
     if title:
         print(title)
-    for row in (names, ["-" * width for width in widths], *rows):
+    header = [] if columns == NO_HEADER else [names, ["-" * width for width in widths]]
+    for row in (*header, *rows):
         cells = [
             cell.rjust(width) if column.startswith(">") else cell.ljust(width)
             for cell, width, column in zip(row, widths, columns, strict=True)
@@ -58,7 +63,8 @@ def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
     from rich.text import Text
 
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD)
+    headed = columns != NO_HEADER
+    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, show_header=headed)
     for column in columns:
         table.add_column(
             column.lstrip(">"),

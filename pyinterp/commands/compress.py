@@ -1,0 +1,128 @@
+"""Compress a model: prune and quantize it as a recipe says, by default quantize it to int8.
+
+Activation ranges come from sample images. A recipe is a TOML file whose keys are the arguments of
+`sparing.prune` and `sparing.quantize`:
+
+    [prune]
+    sparsity = 0.8
+    [quantize]
+    weight_bits = 8
+    activation_bits = 7
+    [layers."/head/.*"]
+    ignored = true
+
+Examples:
+
+    sparing compress net.onnx -o net.sparing --calibration photos/
+    sparing compress net.onnx -o net.onnx --calibration data.npz --recipe recipe.toml
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .arguments import add_json, add_preprocessing, positive, preprocessing
+from .output import bytes_text, print_json, print_table, progress
+
+LIMIT = 256
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="a float model, .onnx or .sparing")
+    parser.add_argument("-o", "--output", required=True, help="file to write, .sparing or .onnx")
+    parser.add_argument(
+        "--calibration",
+        metavar="DATA",
+        help="sample images: a folder, an .npz or .npy, or a CSV of path,label",
+    )
+    parser.add_argument("--recipe", metavar="FILE", help="what to do, in TOML (default: int8)")
+    parser.add_argument(
+        "--limit",
+        type=positive,
+        default=LIMIT,
+        help=f"sample images to use, spread evenly over all (default: {LIMIT})",
+    )
+    add_preprocessing(parser)
+    add_json(parser)
+
+
+def run(parsed: argparse.Namespace) -> int:
+    from ..compression.recipe import apply_recipe, load_recipe
+    from ..formats import load, save
+    from .inputs import open_images
+
+    _check_output(parsed.output)
+    recipe = None if parsed.recipe is None else load_recipe(parsed.recipe)
+    model = load(parsed.model)
+    before = _facts(parsed.model)  # first: the output may be the same file
+    data = None
+    if parsed.calibration is not None:
+        options = preprocessing(parsed)
+        data = open_images(parsed.calibration, model, options, "calibration").take(parsed.limit)
+    with progress("calibrating", 0 if data is None else len(data)) as advance:
+        compressed = apply_recipe(model, recipe, data, advance)
+    save(compressed, parsed.output)
+    after = _facts(parsed.output)
+    if parsed.json:
+        print_json({"before": before, "after": after})
+        return 0
+    rows = [
+        ["file", before["file"], after["file"], ""],
+        *(
+            [text, bytes_text(before[key]), bytes_text(after[key]), _ratio(before[key], after[key])]
+            for key, text in (
+                ("file_bytes", "file bytes"),
+                ("stored_weight_bytes", "weight bytes, stored"),
+                ("packed_weight_bytes", "weight bytes, in memory"),
+                ("macs", "MACs"),
+                ("nonzero_macs", "MACs without zeros"),
+            )
+        ),
+        ["sparsity", f"{before['sparsity']:.1%}", f"{after['sparsity']:.1%}", ""],
+        [
+            "layers in integers",
+            *(f"{f['quantized_layers']} of {f['layers_with_weights']}" for f in (before, after)),
+            "",
+        ],
+    ]
+    print_table(["", ">before", ">after", ">smaller by"], rows)
+    return 0
+
+
+def _check_output(output: str) -> None:
+    """Refuse at once what could not be written after minutes of work."""
+    from ..errors import InputError
+    from ..formats import SUFFIXES
+
+    path = Path(output)
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"cannot save as {output!r}: expected the suffix {' or '.join(SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise InputError(f"cannot save as {output!r}: there is no folder {str(path.parent)!r}")
+
+
+def _facts(path: str) -> dict[str, Any]:
+    """Sizes of a model file; from the file, so that they are what the next user gets."""
+    from ..formats import load
+    from ..session import Session
+    from ..summary import summarize
+
+    model = load(path)
+    summary = summarize(model)
+    return {
+        "file": path,
+        "file_bytes": Path(path).stat().st_size,
+        "stored_weight_bytes": summary.stored_bytes,
+        "packed_weight_bytes": Session(model, threads=1).explain().weight_bytes,
+        "macs": summary.macs,
+        "nonzero_macs": summary.nonzero_macs,
+        "sparsity": summary.sparsity,
+        "quantized_layers": summary.quantized,
+        "layers_with_weights": len(summary.layers),
+    }
+
+
+def _ratio(before: int, after: int) -> str:
+    return f"{before / after:.2f}x" if after else ""
