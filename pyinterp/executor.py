@@ -110,10 +110,10 @@ def _run_in_python(plan: Plan, planned: PlannedStep, blocks: Sequence[Array]) ->
     inputs = [_view(plan.places[key], blocks) for key in planned.inputs]
     outputs = [_view(plan.places[key], blocks) for key in planned.outputs]
     if isinstance(planned.step, Step):
-        # a value of one pixel or one channel has one key, whichever layout a step takes it in
+        # a value of one pixel or one channel has one key, whichever layout a step has it in
         specs = planned.step.inputs
         shaped = [a.reshape(spec.shape) for a, spec in zip(inputs, specs, strict=True)]
-        planned.step.execute(shaped, outputs[0])
+        planned.step.execute(shaped, outputs[0].reshape(planned.step.output.shape))
     else:
         planned.step.execute(inputs, outputs)
 

@@ -170,7 +170,7 @@ class _Planner:
         key = self._normal(name, layout)
         spec = self.lowered.values[name]
         self.layout[name] = key[1]
-        self.specs[key] = ArraySpec(in_layout(spec.shape, layout), spec.dtype)
+        self.specs[key] = ArraySpec(in_layout(spec.shape, key[1]), spec.dtype)
         return key
 
     def _key(self, name: str, layout: Layout) -> Key:
