@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import errors as errors
+    from .compression.finetune import finetune as finetune
     from .compression.prune import prune as prune
     from .compression.quantize import quantize as quantize
+    from .evaluation import evaluate as evaluate
     from .formats import load as load
     from .formats import save as save
     from .image_data import images as images
@@ -31,6 +33,8 @@ _HOMES = {
     "Session": "session",
     "TensorInfo": "model",
     "errors": "",
+    "evaluate": "evaluation",
+    "finetune": "compression.finetune",
     "images": "image_data",
     "load": "formats",
     "prune": "compression.prune",
@@ -45,6 +49,8 @@ __all__ = [
     "Session",
     "TensorInfo",
     "errors",
+    "evaluate",
+    "finetune",
     "images",
     "load",
     "prune",

@@ -83,7 +83,7 @@ def finetune(
             teacher_form = training_form(teacher)
             expert = _Classifier(TorchGraph(teacher_form), teacher_form)
         _train(student, expert, data, epochs, learning_rate, seed, progress)
-        trained = student.graph.trained()
+        trained, scales = student.graph.trained(), student.graph.scales()
     arguments = {
         "epochs": epochs,
         "learning_rate": learning_rate,
@@ -92,7 +92,7 @@ def finetune(
         "keep_zeros": keep_zeros,
         "seed": seed,
     }
-    return recorded(with_trained(form, trained), model, "finetune", arguments)
+    return recorded(with_trained(form, trained, scales), model, "finetune", arguments)
 
 
 def _check(epochs: object, learning_rate: object, batch_size: object, threads: object) -> None:
@@ -153,7 +153,7 @@ def _train(
 ) -> None:
     import torch
 
-    parameters = list(student.graph.parameters.values())
+    parameters = student.graph.learned()
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": WEIGHT_DECAY},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

@@ -70,9 +70,12 @@ def quantize_layer(
     bits: int,
     per_channel: bool,
     label: str,
+    weight_scale: Array | None = None,
 ) -> QuantizedLayer:
     """Weights [O, ...] symmetric in +-(2^(bits-1) - 1), bias [O] with scale x.scale * weight_scale.
 
+    weight_scale: [O] or [], positive, where it is known; weights beyond its range saturate. By
+    default the largest weight takes the largest integer. Either is raised where the bias needs it.
     Raises QuantizationError, naming layer and channel, where weights or bias are not finite, a
     scale or multiplier leaves [2^-64, 2^64), or the accumulator could leave int32.
     """
@@ -81,12 +84,18 @@ def quantize_layer(
     offsets = np.zeros(channels) if bias is None else bias.astype(np.float64)
     finite = np.isfinite(rows).all(axis=1) & np.isfinite(offsets)
     _require(finite, label, "weights or bias are not finite")
-    scale = _weight_scale(rows, offsets, x.scale, y_scale, 2 ** (bits - 1) - 1, per_channel)
+    largest = 2 ** (bits - 1) - 1
+    if weight_scale is None:
+        wanted = np.abs(rows).max(axis=1, initial=0.0) / largest
+    else:
+        wanted = np.broadcast_to(weight_scale.astype(np.float64), channels)
+    scale = _weight_scale(wanted, offsets, x.scale, y_scale, per_channel)
     product = np.float64(x.scale) * scale.astype(np.float64)
     for what, value in (("scale", scale), ("multiplier", product / np.float64(y_scale))):
         within = np.broadcast_to((value >= SMALLEST_SCALE) & (value < SCALE_LIMIT), channels)
         _require(within, label, f"the {what} of the weights is not within [2^-64, 2^64)")
-    q = np.rint(rows / scale.astype(np.float64).reshape(-1, 1)).astype(np.int8)
+    rounded = np.rint(rows / scale.astype(np.float64).reshape(-1, 1))
+    q = np.clip(rounded, -largest, largest).astype(np.int8)
     q_bias = np.rint(offsets / product)
     _require(np.abs(q_bias) <= BIAS_LIMIT, label, "the bias exceeds 2^30 quanta")
     integers = q_bias.astype(np.int32)
@@ -97,20 +106,18 @@ def quantize_layer(
 
 
 def _weight_scale(
-    rows: npt.NDArray[np.float64],
+    by_weights: npt.NDArray[np.float64],
     offsets: npt.NDArray[np.float64],
     x_scale: np.float32,
     y_scale: np.float32,
-    largest: int,
     per_channel: bool,
 ) -> npt.NDArray[np.float32]:
-    """The scale of each channel: the weights decide, unless the bias needs a coarser one.
+    """The scale of each channel: what the weights want, unless the bias needs a coarser one.
 
     Too fine a scale is raised to where multipliers stay above 2^-64 and the bias's own scale is a
     normal float32; what such a channel adds is far below one quantum of the output.
     """
     sx, sy = float(x_scale), float(y_scale)
-    by_weights = np.abs(rows).max(axis=1, initial=0.0) / largest
     # The margin covers the rounding of the scale to float32.
     by_bias = np.abs(offsets) / (BIAS_LIMIT * sx) * (1 + 2.0**-22)
     scale = np.maximum(by_weights, by_bias)

@@ -2,7 +2,7 @@
 
 Rounding has no useful gradient; it is taken to be the identity (the straight-through estimator,
 Bengio et al., 2013, arXiv:1308.3432), and 0 where a quantizer saturates (Jacob et al., 2018,
-arXiv:1712.05877).
+arXiv:1712.05877). The scales of weights learn, too (Esser et al., 2020, arXiv:1902.08153).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _IMAGES = 4  # axes of [N, C, H, W]
 class TorchGraph:
     """Runs batches of a training form and holds its values as tensors.
 
-    parameters: what training changes, by name. Zeros of a layer's weights stay zero if `keep_zeros`
+    Zeros of a layer's weights stay zero if `keep_zeros`
     is set. Raises one UnsupportedOperatorError that lists every operator it cannot run.
     """
 
@@ -40,11 +40,20 @@ class TorchGraph:
             if name in read
         }
         names = (*form.weights, *form.others)
-        self.parameters = {name: self._constants[name].requires_grad_() for name in names}
+        self._parameters = {name: self._constants[name].requires_grad_() for name in names}
         self._masks = {
-            name: self.parameters[name].detach() != 0 for name in form.weights if keep_zeros
+            name: self._parameters[name].detach() != 0 for name in form.weights if keep_zeros
+        }
+        # Scales learn as logarithms of factors: positive, and all at the same relative speed.
+        self._stretches = {
+            name: torch.zeros(layer.scale.shape, requires_grad=True)
+            for name, layer in form.integers.items()
         }
         self._released = _last_uses(form.graph)
+
+    def learned(self) -> list[torch.Tensor]:
+        """What an optimizer changes."""
+        return [*self._parameters.values(), *self._stretches.values()]
 
     def run(self, feeds: Mapping[str, Array], output: str, training: bool) -> torch.Tensor:
         """The value `output` for one batch. In training, BatchNorm takes the batch's statistics
@@ -53,9 +62,9 @@ class TorchGraph:
         values = {name: _tensor(array) for name, array in feeds.items()}
         values |= self._constants
         for name, mask in self._masks.items():
-            values[name] = self.parameters[name] * mask
+            values[name] = self._parameters[name] * mask
         for name, layer in self._form.integers.items():
-            values[name] = _rounded(values[name], layer)
+            values[name] = _rounded(values[name], layer, self._scale(name))
         for node, released in zip(self._form.graph.nodes, self._released, strict=True):
             if output in values:
                 break
@@ -84,10 +93,17 @@ class TorchGraph:
             )
         return torch_ops.run(node, arguments)
 
+    def _scale(self, name: str) -> torch.Tensor:
+        return torch.tensor(self._form.integers[name].scale) * self._stretches[name].exp()
+
+    def scales(self) -> dict[str, Array]:
+        """Of the weights of integer layers, by name."""
+        return {name: self._scale(name).detach().numpy() for name in self._stretches}
+
     def trained(self) -> dict[str, Array]:
         """The values by name, as NumPy arrays."""
         arrays = {}
-        for name in (*self.parameters, *self._form.statistics):
+        for name in (*self._parameters, *self._form.statistics):
             tensor = self._constants[name].detach()
             if name in self._masks:
                 tensor = torch.where(self._masks[name], tensor, torch.zeros(()))  # no -0.0
@@ -108,21 +124,18 @@ def _quantized(x: torch.Tensor, q: Quantizer) -> torch.Tensor:
     return torch.fake_quantize_per_tensor_affine(x, scale, q.zero_point, q.lo, q.hi)
 
 
-def _rounded(weight: torch.Tensor, layer: IntegerLayer) -> torch.Tensor:
+def _rounded(weight: torch.Tensor, layer: IntegerLayer, scale: torch.Tensor) -> torch.Tensor:
     """Rounded to what `quantize_layer` makes of it.
 
     The coarser scale that very large biases ask for is left out: next to such a bias weights do not
     count.
     """
-    magnitudes = weight.detach().abs()
-    if layer.per_channel:
-        axes = [axis for axis in range(weight.ndim) if axis != layer.axis]
-        largest = magnitudes.amax(axes, keepdim=True)
-    else:
-        largest = magnitudes.amax()
-    scale = torch.where(largest > 0, largest / (2 ** (layer.bits - 1) - 1), torch.ones(()))
-    rounded = torch.round(weight.detach() / scale) * scale
-    return rounded + (weight - weight.detach())  # the sum adds an exact 0, and the gradient
+    largest = 2 ** (layer.bits - 1) - 1
+    if scale.ndim:
+        scale = scale.reshape(-1, *(1,) * (weight.ndim - layer.axis - 1))
+    steps = torch.clamp(weight / scale, -largest, largest)
+    # The sum adds an exact 0, and the gradient.
+    return (torch.round(steps.detach()) + (steps - steps.detach())) * scale
 
 
 def _last_uses(graph: Model) -> list[set[str]]:

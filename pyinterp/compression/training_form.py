@@ -38,7 +38,7 @@ class IntegerLayer:
     bias: Node | None
     axis: int
     bits: int
-    per_channel: bool
+    scale: Array
     x: Quantizer
     y_scale: np.float32
 
@@ -124,7 +124,7 @@ def _integer_layer(
     if weight is None or not _alone(model, weight) or (bias and not _alone(model, bias)):
         return None
     values = model.weights[weight.inputs[0]].numpy()
-    scale = model.weights[weight.inputs[1]]
+    scale = model.weights[weight.inputs[1]].numpy()
     axis = 0 if node.op_type == "Conv" or node.attributes.get("transB", 0) else 1
     along = weight.attributes.get("axis", 1)
     per_channel = scale.shape == (values.shape[axis],)
@@ -136,8 +136,8 @@ def _integer_layer(
     )
     if bias is not None:
         parts = [model.weights[name] for name in bias.inputs[:2]]
-        same = int(np.prod(parts[1].shape)) == int(np.prod(scale.shape))
-        fits = fits and parts[0].dtype == np.int32 and parts[1].dtype == np.float32 and same
+        fits = fits and parts[0].dtype == np.int32 and parts[1].dtype == np.float32
+        fits = fits and parts[1].numpy().size == scale.size
     if not fits:
         return None
     largest = int(np.abs(values.astype(np.int16)).max(initial=0))
@@ -148,7 +148,7 @@ def _integer_layer(
         bias,
         axis,
         bits,
-        per_channel,
+        scale if per_channel else scale.reshape(()),
         _input_quantizer(model, node),
         _next_scale(model, node),
     )
@@ -231,10 +231,13 @@ def _activation_quantizers(graph: Model) -> dict[str, Quantizer]:
     return quantizers
 
 
-def with_trained(form: TrainingForm, trained: Mapping[str, Array]) -> Model:
+def with_trained(
+    form: TrainingForm, trained: Mapping[str, Array], scales: Mapping[str, Array]
+) -> Model:
     """The source model with trained values; integers by the rules of `quantize_layer`.
 
-    trained: float32 arrays by name, one for each of weights, others and statistics.
+    trained: float32 arrays by name, one for each of weights, others and statistics. scales: of the
+    weights of integer layers, by name.
     Raises QuantizationError where the numeric contract cannot hold.
     """
     weights = dict(form.source.weights)
@@ -247,8 +250,9 @@ def with_trained(form: TrainingForm, trained: Mapping[str, Array]) -> Model:
             layer.x,
             layer.y_scale,
             layer.bits,
-            layer.per_channel,
+            layer.scale.ndim == 1,
             layer.node.label,
+            scales[name],
         )
         values = np.ascontiguousarray(np.moveaxis(integers.weight, 0, layer.axis))
         _set(weights, layer.weight, stored(values), integers.weight_scale)
