@@ -56,7 +56,7 @@ def evaluate(
 
     data: feeds, batch first; `sparing.images` makes them, and brings its labels along. labels:
     class indices [N], in the order of the images. against: usually the float model. progress:
-    called with the images of each batch. The model's first output must hold class scores [N, classes].
+    called with the images of each batch. The first output must hold class scores [N, classes].
     Raises InputError where there is nothing to compare with, or shapes do not fit.
     """
     if labels is None and isinstance(data, Images):

@@ -1,7 +1,9 @@
 """Show the plan: which kernel runs each layer, why, in which layout, and what it costs.
 
-sparing explain net.sparing
-sparing explain net.sparing --batch 8 --threads 2 --profile
+Examples:
+
+    sparing explain net.sparing
+    sparing explain net.sparing --batch 8 --threads 2 --profile
 """
 
 from __future__ import annotations

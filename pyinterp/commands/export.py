@@ -1,6 +1,8 @@
 """Write a model as standard ONNX; quantized ones as QDQ, which other engines run.
 
-sparing export net.sparing -o net.onnx
+Examples:
+
+    sparing export net.sparing -o net.onnx
 """
 
 from __future__ import annotations

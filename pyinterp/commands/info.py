@@ -1,7 +1,9 @@
 """Show what a model consists of: layers, MACs, parameters, sparsity, bytes on disk and in memory.
 
-sparing info net.onnx
-sparing info net.sparing --json
+Examples:
+
+    sparing info net.onnx
+    sparing info net.sparing --json
 """
 
 from __future__ import annotations
