@@ -61,7 +61,8 @@ class _Lowering:
             self._shift_raw(name)
         operations = tuple(reversed(self.backward))
         values = self._value_specs(inputs, operations)
-        return Lowered(operations, inputs, outputs, values, constants, self.notes)
+        tables = self.integer.values.tables
+        return Lowered(operations, inputs, outputs, values, constants, self.notes, tables)
 
     def _visit(self, node: Node) -> None:
         for name in node.outputs:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from . import ops
+from .errors import ModelError
 from .lower_float import as_images, bias_vector, is_layer, layer_weight, layer_window
 from .lower_moves import requantized
 from .lower_values import Operand, QuantizedValues, Target, ratio
@@ -153,18 +156,31 @@ def _residual(v: QuantizedValues, target: Target, own: str, other: str) -> list[
 
 
 def unary(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | None:
-    """A non-linear function of one quantized tensor: a table, computed in float64."""
+    """A non-linear function of one quantized tensor: a table."""
     x = v.operand(core.inputs[0])
     constants = [v.graph.constant(n) if n else None for n in core.inputs[1:]]
     if x is None or any(c is None and n for c, n in zip(constants, core.inputs[1:], strict=True)):
         return None
+    table = v.graph.model.tables.get(target.name)
+    if table is None:
+        table = _table(v, target, core, x, constants)
+    output = v.range(target)
+    if table.min() < output.lo or table.max() > output.hi:
+        raise ModelError(f"the table of {target.name!r} leaves the range of its quantizer")
+    v.tables[target.name] = table
+    found = _fusable_layer(v, core.inputs[0], x)
+    if found is not None:
+        return _emit_layer(v, found[0], replace(found[1], table=table), target)
+    return [Operation(core.label, TableS8(table), (x.name,), (v.stored(target),))]
+
+
+def _table(
+    v: QuantizedValues, target: Target, core: Node, x: Operand, constants: Sequence[Array | None]
+) -> npt.NDArray[np.uint8]:
+    """The function at all 256 steps of x, computed in float64 and quantized as the target."""
     steps = (np.arange(256) - x.zero_point).astype(np.float32) * np.float32(x.scale)
     wide = [c if c is None else c.astype(np.float64) for c in constants]
     with np.errstate(all="ignore"):  # entries that no input reaches may overflow
         real = ops.run(core, [steps.astype(np.float64), *wide], v.graph.model.opset)[0]
     quantize = Quantize(target.parameters.scale, v.range(target))
-    table = fused.quantize(quantize, real.astype(np.float32))
-    found = _fusable_layer(v, core.inputs[0], x)
-    if found is not None:
-        return _emit_layer(v, found[0], replace(found[1], table=table), target)
-    return [Operation(core.label, TableS8(table), (x.name,), (v.stored(target),))]
+    return fused.quantize(quantize, real.astype(np.float32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from .graph_index import GraphIndex
 from .lower_float import VIEWS
@@ -69,6 +70,7 @@ class QuantizedValues:
 
     def __init__(self, graph: GraphIndex, notes: dict[str, str]) -> None:
         self.graph, self.notes = graph, notes
+        self.tables: dict[str, npt.NDArray[np.uint8]] = {}  # all that patterns used
         self._storage: dict[str, Storage] = {}
 
     def operand(self, value: str) -> Operand | None:

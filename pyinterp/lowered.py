@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from .errors import QuantizationError
 from .kernels.step import ArraySpec
@@ -53,6 +54,7 @@ class Lowered:
 
     notes: label of a layer -> why it was not lowered to integers.
     constants: outputs of the model that do not depend on its inputs.
+    tables: as `Model.tables`, all that the lowering used.
     """
 
     operations: tuple[Operation, ...]
@@ -61,6 +63,7 @@ class Lowered:
     values: Mapping[str, ArraySpec]
     constants: Mapping[str, Array] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
+    tables: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
 
 def check_accumulator(spec: ConvS8 | GemmS8, x_lo: int, x_hi: int, label: str) -> None:

@@ -151,6 +151,9 @@ class Model:
 
     opset: version of the default ONNX domain. metadata: JSON-able; the keys in use are
     "preprocessing" (size, mean, std, channels, layout), "labels", "recipe" and "provenance".
+    tables: output of a QuantizeLinear -> the table (uint8 [256]) that computes it from the
+    quantized value before it, where that is a non-linear function (`lower_layers.unary`). Kept,
+    since another CPU's exp could round another way.
     """
 
     nodes: tuple[Node, ...]
@@ -159,6 +162,7 @@ class Model:
     weights: Mapping[str, Tensor]
     opset: int = 21
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    tables: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_graph(self)

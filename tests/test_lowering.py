@@ -6,12 +6,15 @@ sums are rounded differently from integer ones: by at most one quantum of the ou
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from models import GraphBuilder, depthwise_net, residual_net
 from onnx import TensorProto
 from qdq_builder import SCALE, QdqBuilder, feeds_for
 
+import sparing
 from sparing.errors import InputError, ModelError, QuantizationError, UnsupportedOperatorError
 from sparing.formats.onnx_reader import read_onnx
 from sparing.interpreter import run_graph
@@ -289,3 +292,32 @@ def test_unsupported_operators_are_listed_all_at_once() -> None:
     )
     with pytest.raises(UnsupportedOperatorError, match=r"Det.*NonZero"):
         lower(read_onnx(proto), {"input": (2, 2)})
+
+
+def test_tables_are_kept_in_files_and_used_from_there(tmp_path: Path) -> None:
+    b = QdqBuilder()
+    model = b.model(
+        ("n", 3, 4, 4), b.quantize(b.add("Sigmoid", [b.quantize("input", "x")], "s"), "y")
+    )
+    sparing.save(model, tmp_path / "net.sparing")
+    loaded = sparing.load(tmp_path / "net.sparing")
+    assert set(loaded.tables) == {"y.q"}
+    flat = loaded.replace(tables={"y.q": np.full(256, 7, np.uint8)})  # another CPU's, say
+    sparing.save(flat, tmp_path / "flat.sparing")
+    (work,) = (
+        op.work
+        for op in lowered(sparing.load(tmp_path / "flat.sparing")).operations
+        if isinstance(op.work, TableS8)
+    )
+    assert np.array_equal(work.table, flat.tables["y.q"])
+
+
+def test_a_table_outside_its_quantizers_range_is_refused() -> None:
+    b = QdqBuilder()
+    x = b.quantize("input", "x")
+    low, high = b.weight("lo", np.float32(0)), b.weight("hi", np.float32(1))
+    clipped = b.add("Clip", [b.add("Sigmoid", [x], "s"), low, high], "c")
+    model = b.model(("n", 3, 4, 4), b.quantize(clipped, "y", zero_point=0))
+    wrong = model.replace(tables={"y.q": np.full(256, 255, np.uint8)})
+    with pytest.raises(ModelError, match=r"table of 'y\.q'"):
+        lowered(wrong)

@@ -1,9 +1,10 @@
 """Sparing's own model file, `.sparing`: a safetensors file with the graph in its metadata.
 
 The metadata has one key, "sparing" (safetensors writes several in random order), which holds JSON
-with sorted keys: format version, opset, nodes, inputs, outputs, the tensor table and the model's
-metadata. The table has rows only for weights that are not simply an array of their name, dtype and
-shape. Nothing depends on time or place, so the same model gives the same bytes.
+with sorted keys: format version, opset, nodes, inputs, outputs, the tensor table, the tables of
+quantized functions and the model's metadata. The tensor table has rows only for weights that are
+not simply an array of their name, dtype and shape. Nothing depends on time or place, so the same
+model gives the same bytes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import safetensors.numpy
 
 from ..errors import FormatError, InputError, ModelError
 from ..model import Array, Model, Tensor
+from ..tables import function_tables
 from .atomic import write_atomically
 from .container_graph import (
     MAX_ENTRIES,
@@ -44,6 +46,7 @@ METADATA_KEY = "sparing"
 RESERVED_KEY = "__metadata__"  # safetensors keeps the metadata itself under this name
 MAX_HEADER = 1 << 24  # bytes; bounds what parsing its JSON can take
 OPSETS = range(1, 1000)
+TABLE_ENTRIES = 256
 
 # safetensors' names of the dtypes that arrays in the file may have
 ELEMENT_CODES = {
@@ -72,6 +75,7 @@ def save_container(model: Model, path: str | os.PathLike[str]) -> None:
 
 def _serialize(model: Model) -> bytes:
     arrays: dict[str, Array] = {}
+    tables = function_tables(model)
     taken = model.weights.keys()  # a weight called "a.mask" keeps its name beside a sparse "a"
 
     def store(name: str, tensor: Tensor) -> StoredTensor:
@@ -104,6 +108,7 @@ def _serialize(model: Model) -> bytes:
         "inputs": [info_to_json(info) for info in model.inputs],
         "outputs": [info_to_json(info) for info in model.outputs],
         "metadata": dict(model.metadata),
+        "tables": {text(name, "table"): table.tobytes().hex() for name, table in tables.items()},
     }
     check_tree(document)
     header = json.dumps(
@@ -232,8 +237,20 @@ def _read_model(arrays: _StoredArrays) -> Model:
         weights=dict.fromkeys(rows, absent),
         opset=integer(document["opset"], "opset", OPSETS),
         metadata=document["metadata"],
+        tables=_read_tables(document["tables"]),
     )
     return outline.replace(weights={name: arrays.read(row) for name, row in rows.items()})
+
+
+def _read_tables(document: Any) -> dict[str, Array]:
+    if not isinstance(document, dict):
+        raise FormatError("expected the tables by name")
+    tables = {}
+    for name, digits in document.items():
+        if not isinstance(digits, str) or len(digits) != 2 * TABLE_ENTRIES:
+            raise FormatError(f"table {name!r:.80}: expected {TABLE_ENTRIES} bytes in hexadecimal")
+        tables[name] = np.frombuffer(bytes.fromhex(digits), np.uint8)
+    return tables
 
 
 def _document(metadata: Any) -> Any:
@@ -249,7 +266,7 @@ def _document(metadata: Any) -> Any:
     version = document.get("version") if isinstance(document, dict) else None
     if version != VERSION:
         raise FormatError(f"format version {version!r:.40}; this release reads version {VERSION}")
-    keys = {"version", "opset", "tensors", "nodes", "inputs", "outputs", "metadata"}
+    keys = {"version", "opset", "tensors", "nodes", "inputs", "outputs", "metadata", "tables"}
     return fields(document, "document", keys)
 
 
