@@ -20,7 +20,11 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float operations must round to float");
 #endif
 
 #define SP_INLINE static inline __attribute__((always_inline))
+#ifdef __clang__
+#define SP_UNROLL _Pragma("clang loop unroll(full)")
+#else
 #define SP_UNROLL _Pragma("GCC unroll 32")
+#endif
 #define SP_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define SP_MAX(a, b) ((a) > (b) ? (a) : (b))
 #define SP_ROUND_UP(n, to) (((n) + (to) - 1) / (to) * (to))

@@ -7,9 +7,10 @@
  *   low  = sum of s modulo 2^16,
  *   high = sum of floor(s / 256), which stays within int16 over 256 windows.
  * Each floor drops less than 256, so sum - 256 * high lies in [0, 2^16) and low tells which. */
-#ifdef __x86_64__
-#pragma GCC target("avx2,fma")
-#include <immintrin.h>
+#include "target.h"
+
+#ifdef SP_X86
+SP_TARGET_AVX2
 
 #include "finish_s8.h"
 #include "finish_f32.h"
@@ -144,4 +145,6 @@ void sp_conv_csr_f32_64_avx2(const struct sp_csr_work *work)
     else
         run_f32(work, 2);
 }
+
+SP_TARGET_END
 #endif

@@ -2,9 +2,10 @@
  *
  * int8: four non-zeros at a time. Their rows of pixels are interleaved by two rounds of unpacking,
  * and vpdpbusd adds the four products of each lane to int32 sums: exact for all values. */
-#ifdef __x86_64__
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")
-#include <immintrin.h>
+#include "target.h"
+
+#ifdef SP_X86
+SP_TARGET_AVX512VNNI
 
 #include "finish_s8.h"
 #include "finish_f32.h"
@@ -116,4 +117,6 @@ void sp_conv_csr_f32_64_avx512vnni(const struct sp_csr_work *work)
     else
         run_f32(work, 1);
 }
+
+SP_TARGET_END
 #endif

@@ -1,7 +1,8 @@
 /* float32 micro-kernels for AVX2 with FMA. */
-#ifdef __x86_64__
-#pragma GCC target("avx2,fma")
-#include <immintrin.h>
+#include "target.h"
+
+#ifdef SP_X86
+SP_TARGET_AVX2
 
 #define V __m256
 #define V_LANES 8
@@ -16,4 +17,6 @@
 GEMM_KERNEL(sp_gemm_f32_6x16_avx2, 6, 2)
 GEMM_KERNEL(sp_gemm_f32_12x8_avx2, 12, 1)
 DEPTHWISE_KERNEL(sp_depthwise_f32_avx2)
+
+SP_TARGET_END
 #endif

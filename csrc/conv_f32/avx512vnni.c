@@ -1,7 +1,8 @@
 /* float32 micro-kernels for AVX-512. */
-#ifdef __x86_64__
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")
-#include <immintrin.h>
+#include "target.h"
+
+#ifdef SP_X86
+SP_TARGET_AVX512VNNI
 
 #define V __m512
 #define V_LANES 16
@@ -16,4 +17,6 @@
 GEMM_KERNEL(sp_gemm_f32_14x32_avx512vnni, 14, 2)
 GEMM_KERNEL(sp_gemm_f32_14x16_avx512vnni, 14, 1)
 DEPTHWISE_KERNEL(sp_depthwise_f32_avx512vnni)
+
+SP_TARGET_END
 #endif

@@ -2,10 +2,10 @@
  * multiplied by vpmaddwd. Exact for every uint8 activation and int16 weight. */
 #include "depthwise_s8.h"
 #include "gemm_s8/rows.h"
+#include "target.h"
 
 #ifdef SP_X86
-#pragma GCC target("avx2,fma")
-#include <immintrin.h>
+SP_TARGET_AVX2
 
 enum { CHANNELS = 16 };
 
@@ -63,4 +63,6 @@ void sp_depthwise_s8_16_avx2(const struct sp_depthwise_run *run)
         w += run->groups * 2 * CHANNELS;
     }
 }
+
+SP_TARGET_END
 #endif

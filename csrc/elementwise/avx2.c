@@ -1,6 +1,11 @@
 /* The inner loops for AVX2. */
-#ifdef __x86_64__
-#pragma GCC target("avx2,fma")
+#include "target.h"
+
+#ifdef SP_X86
+SP_TARGET_AVX2
+
 #define SP_LOOPS sp_loops_avx2
 #include "loops_body.h"
+
+SP_TARGET_END
 #endif

@@ -1,6 +1,11 @@
 /* The inner loops for AVX-512. */
-#ifdef __x86_64__
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")
+#include "target.h"
+
+#ifdef SP_X86
+SP_TARGET_AVX512VNNI
+
 #define SP_LOOPS sp_loops_avx512vnni
 #include "loops_body.h"
+
+SP_TARGET_END
 #endif

@@ -1,10 +1,11 @@
 /* The epilogue in AVX2: 16 channels of two pixels at once, as four vectors of sums. */
+#include <string.h>
+
 #include "epilogue.h"
+#include "target.h"
 
 #ifdef SP_X86
-#pragma GCC target("avx2,fma")
-#include <immintrin.h>
-#include <string.h>
+SP_TARGET_AVX2
 
 enum { VECTOR = 8, CHANNELS = 16, VECTORS = 4 };
 
@@ -199,4 +200,6 @@ void sp_epilogue_rows_avx2(const sp_epilogue *e, const struct sp_rows *r)
         block(e, r, first, r->count - first);
     sp_epilogue_table(e, r);
 }
+
+SP_TARGET_END
 #endif

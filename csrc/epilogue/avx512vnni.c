@@ -1,9 +1,9 @@
 /* The epilogue in AVX-512: 64 channels at once, as four vectors of sums. */
 #include "epilogue.h"
+#include "target.h"
 
 #ifdef SP_X86
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")
-#include <immintrin.h>
+SP_TARGET_AVX512VNNI
 
 enum { VECTOR = 16, VECTORS = 4, CHANNELS = VECTOR * VECTORS };
 
@@ -158,4 +158,6 @@ void sp_epilogue_rows_avx512vnni(const sp_epilogue *e, const struct sp_rows *r)
     }
     sp_epilogue_table(e, r);
 }
+
+SP_TARGET_END
 #endif

@@ -1,11 +1,12 @@
 /* AVX2 micro-kernels: int16 activations by weights widened to int16, multiplied in pairs by
  * vpmaddwd and summed in int32. Exact for every uint8 activation and int16 weight. */
+#include <string.h>
+
 #include "gemm_s8.h"
+#include "target.h"
 
 #ifdef SP_X86
-#pragma GCC target("avx2,fma")
-#include <immintrin.h>
-#include <string.h>
+SP_TARGET_AVX2
 
 enum { ROWS = 6, COLUMNS = 16 };
 
@@ -87,4 +88,6 @@ void sp_gemm_s16_6x16_avx2(const void *a, size_t a_stride, int rows, const void 
     (void)columns; /* always 16 */
     all_rows(a, a_stride, rows, w, 2, k, sum);
 }
+
+SP_TARGET_END
 #endif

@@ -1,11 +1,12 @@
 /* AVX-512 VNNI micro-kernel: vpdpbusd multiplies four uint8 by four int8 and adds the products to
  * an int32, without saturation: exact for all values. */
+#include <string.h>
+
 #include "gemm_s8.h"
+#include "target.h"
 
 #ifdef SP_X86
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")
-#include <immintrin.h>
-#include <string.h>
+SP_TARGET_AVX512VNNI
 
 enum { VECTOR = 16, STRIDE = 64 /* int32 from row to row of `sum` */ };
 
@@ -79,4 +80,6 @@ void sp_gemm_s8_6x64_avx512vnni(const void *a, size_t a_stride, int rows, const 
         break;
     }
 }
+
+SP_TARGET_END
 #endif
