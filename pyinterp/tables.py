@@ -11,7 +11,7 @@ from .errors import SparingError
 from .lower import lower
 from .model import Model
 
-# Symbolic dimensions are tried with these until the graph's windows fit; tables do not depend on them
+# Symbolic dimensions are tried with these until the windows fit; tables do not depend on them.
 _SIZES = (1, 32, 224)
 
 
