@@ -17,15 +17,18 @@ from .ops.registry import TABLE
 _KEPT = frozenset({"DequantizeLinear"})
 
 
-def simplify(model: Model) -> Model:
+def simplify(model: Model, batch_norm: bool = True) -> Model:
     """Fold constants, BatchNorm and no-ops, bring Gemm to one form; repeated until nothing changes.
 
+    batch_norm: False leaves BatchNorm, and other factors and offsets, out of the weights.
     Floats change by rounding only: products of folded layers are formed in float64.
     """
     while True:
         before = model
         model = fold_constants(remove_no_ops(remove_dead_code(model)))
-        model = fold_batch_norm(normalize_gemm(model))
+        model = normalize_gemm(model)
+        if batch_norm:
+            model = fold_batch_norm(model)
         if model is before:
             return model
 

@@ -232,7 +232,8 @@ def _folded(layer: Node, affine: _Affine, weights: dict[str, Tensor]) -> Node:
     shape = (channels,) + (1,) * (old.ndim - 1)
     weights[names[0]] = Tensor((old.astype(np.float64) * factor.reshape(shape)).astype(old.dtype))
     weights[names[1]] = Tensor((bias * factor + offset).astype(old.dtype))
-    return replace(layer, inputs=(layer.inputs[0], *names))
+    # An unnamed layer is called by its output, which folding moves: it keeps what it was called.
+    return replace(layer, inputs=(layer.inputs[0], *names), name=layer.label)
 
 
 def _mul_add(node: Node, affine: _Affine, rank: int, weights: dict[str, Tensor]) -> list[Node]:

@@ -38,34 +38,36 @@ def net() -> Model:
 
 @pytest.mark.parametrize("sparsity", [0, 0.1, 0.5, 0.777, 0.9, 1])
 def test_global_scope_zeroes_the_smallest_of_all(net: Model, sparsity: float) -> None:
-    before, after = flat(simplify(net)), flat(prune(net, sparsity))
+    trained, folded, after = flat(net), flat(prune(net, 0)), flat(prune(net, sparsity))
     zeros = after == 0
-    assert zeros.sum() == round(sparsity * before.size)
-    assert np.array_equal(after[~zeros], before[~zeros]), "what stays is unchanged"
+    assert zeros.sum() == round(sparsity * after.size)
+    assert np.array_equal(after[~zeros], folded[~zeros]), "what stays is unchanged"
     if zeros.any() and not zeros.all():
-        assert np.abs(before[zeros]).max() <= np.abs(before[~zeros]).min()
+        assert np.abs(trained[zeros]).max() <= np.abs(trained[~zeros]).min()
 
 
 @pytest.mark.parametrize("sparsity", [0.25, 0.9])
 def test_layer_scope_zeroes_the_smallest_of_each(net: Model, sparsity: float) -> None:
-    before, after = weights(simplify(net)), weights(prune(net, sparsity, scope="layer"))
-    for label, array in after.items():
+    trained = weights(net)
+    for label, array in weights(prune(net, sparsity, scope="layer")).items():
         zeros = array == 0
         assert zeros.sum() == round(sparsity * array.size)
-        assert np.abs(before[label][zeros]).max() <= np.abs(before[label][~zeros]).min()
+        assert np.abs(trained[label][zeros]).max() <= np.abs(trained[label][~zeros]).min()
 
 
-def test_batch_norm_counts_because_it_is_folded_first() -> None:
+@pytest.mark.parametrize("name", ["conv", ""])
+def test_batch_norm_is_folded_and_does_not_count(name: str) -> None:
     g = models.GraphBuilder()
     weight = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32).reshape(2, 2, 1, 1)
     x = g.add("Conv", ["input", g.weight("w", weight)], "conv")
-    names = [("s", [100, 1]), ("b", [0, 0]), ("m", [0, 0]), ("v", [1, 1])]
-    parameters = [g.weight(n, np.array(v, np.float32)) for n, v in names]
-    g.add("BatchNormalization", [x, *parameters], "output")
+    g.nodes[-1].name = name
+    values = {"s": [100, 1], "b": [0, 0], "m": [0, 0], "v": [1, 1]}
+    parameters = [g.weight(n, np.array(v, np.float32)) for n, v in values.items()]
+    g.add("BatchNormalization", [x, *parameters], "output", epsilon=0.0)
     shape: tuple[int, models.Dims] = (TensorProto.FLOAT, ("N", 2, 4, 4))
     model = read_onnx(g.finish({"input": shape}, {"output": shape}))
-    (after,) = weights(prune(model, 0.5)).values()
-    assert (after.reshape(2, 2) != 0).tolist() == [[True, True], [False, False]]
+    after = weights(prune(model, layers={"conv": {"sparsity": 0.25}}))
+    assert after["conv"].reshape(2, 2).tolist() == [[0, 200], [3, 4]]
 
 
 @given(

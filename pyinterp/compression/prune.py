@@ -45,9 +45,10 @@ def prune(
 
     sparsity: fraction of zeros, 0 to 1, of all pruned weights together (scope "global") or of each
     layer (scope "layer"); `round(sparsity * weights)` of them exactly, more only where more were
-    zero before. Of equal magnitudes the one that comes first goes first. BatchNorm is folded
-    first: its factors are part of the magnitudes. calibration and labels are for criteria that
-    look at data; magnitude takes none.
+    zero before. Of equal magnitudes the one that comes first goes first. BatchNorm is folded, but
+    the magnitudes are those of the weights it was trained with: its factors differ by orders of
+    magnitude between layers, and what they make of the weights cannot be compared. calibration and
+    labels are for criteria that look at data; magnitude takes none.
     ignored: regular expressions of node names (whole names) whose weights stay. layers: per-layer
     settings `{expression: {"sparsity": ..., "ignored": ...}}`; a layer with a sparsity of its own
     does not count for the global one.
@@ -66,7 +67,8 @@ def prune(
     _check_sparsity(sparsity, "sparsity")
     refuse_quantized(model, "prune the float model, then quantize it")
     patterns = pattern_list(ignored, "ignored")
-    folded = simplify(model)
+    trained = simplify(model, batch_norm=False)
+    folded = simplify(trained)  # layers keep their names
     settings = layer_settings(folded, layers, ("sparsity",))
     left_out = matching(folded, patterns, "ignored")
     left_out |= {label for label, given in settings.items() if given.get("ignored")}
@@ -74,15 +76,16 @@ def prune(
     for label, value in own.items():
         _check_sparsity(value, f"layers, {label!r}: sparsity")
 
-    names = _prunable(folded, left_out)
-    alone = {name: own.get(label, sparsity) for name, label in names.items() if label in own}
+    names = _prunable(trained, left_out)
+    alone = {name: own[label] for name, label in names.items() if label in own}
     if scope == "layer":
-        alone |= {name: sparsity for name in names if name not in alone}
-    weights = dict(folded.weights)
+        alone = {name: sparsity for name in names} | alone
+    weights = dict(trained.weights)
     groups = [([name], share) for name, share in alone.items()]
     groups.append(([name for name in names if name not in alone], sparsity))
     for members, share in groups:
         weights |= _pruned({name: weights[name].numpy() for name in members}, share)
+    pruned = _stored_sparse(simplify(trained.replace(weights=weights)))
     arguments: dict[str, Any] = {
         "sparsity": sparsity,
         "granularity": granularity,
@@ -91,7 +94,7 @@ def prune(
         **({"ignored": patterns} if patterns else {}),
         **({"layers": {key: dict(value) for key, value in layers.items()}} if layers else {}),
     }
-    return recorded(folded.replace(weights=weights), model, "prune", arguments)
+    return recorded(pruned, model, "prune", arguments)
 
 
 def _check_sparsity(value: object, where: str) -> None:
@@ -123,9 +126,15 @@ def _pruned(group: dict[str, Array], sparsity: float) -> dict[str, Tensor]:
     result, start = {}, 0
     for name, array in group.items():
         mask = keep[start : start + array.size].reshape(array.shape)
-        result[name] = stored(np.where(mask, array, array.dtype.type(0)))
+        result[name] = Tensor(np.where(mask, array, array.dtype.type(0)))
         start += array.size
     return result
+
+
+def _stored_sparse(model: Model) -> Model:
+    names = {node.inputs[1] for node in model.nodes if is_layer(model, node)}
+    sparse = {name: stored(model.weights[name].numpy()) for name in names}
+    return model.replace(weights={**model.weights, **sparse})
 
 
 def _smallest(magnitudes: Array, count: int) -> Array:
