@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -31,8 +30,16 @@ def peer_version(name: str) -> str | None:
     return version(distribution) if find_spec(module) is not None else None
 
 
+def prepare_peer(name: str, path: Path, folder: Path) -> Path:
+    """The file that a peer loads for an ONNX file: that one, or its own format in `folder`.
+
+    Raises RuntimeError where the peer cannot convert the model.
+    """
+    return _convert_to_mnn(path, folder) if name == "mnn" else path
+
+
 def load_peer(name: str, path: Path, threads: int, shapes: Mapping[str, tuple[int, ...]]) -> Run:
-    """A function that runs the ONNX file on a peer that is installed.
+    """A function that runs a file, which `prepare_peer` gave, on a peer that is installed.
 
     shapes: of the inputs, which some engines fix when they load a model.
     Raises whatever the peer raises where it cannot take the model.
@@ -76,37 +83,39 @@ def _mnn(path: Path, threads: int, shapes: Mapping[str, tuple[int, ...]]) -> Run
     import MNN.expr as expr
     import MNN.nn as nn
 
-    with tempfile.TemporaryDirectory() as scratch:
-        converted = Path(scratch) / "model.mnn"
-        _convert_to_mnn(path, converted)
-        outputs = _output_names(path)
-        config = {"precision": "high", "backend": 0, "numThread": threads}  # "CPU" would be ignored
-        runtime = nn.create_runtime_manager((config,))
-        module = nn.load_module_from_file(
-            str(converted), list(shapes), outputs, runtime_manager=runtime, shape_mutable=False
-        )
+    config = {"precision": "high", "backend": 0, "numThread": threads}  # 0: the CPU
+    module = nn.load_module_from_file(
+        str(path),
+        list(shapes),
+        _output_names(path.with_suffix(".onnx")),
+        runtime_manager=nn.create_runtime_manager((config,)),
+        shape_mutable=False,
+    )
 
     def run(feeds: Mapping[str, Array]) -> list[Array]:
         inputs = []
         for name in shapes:
             variable = expr.placeholder(list(feeds[name].shape), expr.NCHW, expr.float)
             variable.write(feeds[name])
-            inputs.append(
-                expr.convert(variable, expr.NC4HW4) if feeds[name].ndim == 4 else variable
-            )
-        results = module.forward(inputs)
-        return [np.array(expr.convert(result, expr.NCHW).read()) for result in results]
+            inputs.append(variable)
+        return [np.array(expr.convert(y, expr.NCHW).read()) for y in module.forward(inputs)]
 
     return run
 
 
-def _convert_to_mnn(path: Path, converted: Path) -> None:
+def _convert_to_mnn(path: Path, folder: Path) -> Path:
+    """MNN's own format, beside a copy of the ONNX file that the outputs' names are read from."""
+    copy = folder / f"{path.stem}.onnx"
+    if copy != path:
+        copy.write_bytes(path.read_bytes())
+    converted = copy.with_suffix(".mnn")
     command = [sys.executable, "-c", "from MNN.tools.mnnconvert import main; main()"]
-    command += ["-f", "ONNX", "--modelFile", str(path), "--MNNModel", str(converted)]
+    command += ["-f", "ONNX", "--modelFile", str(copy), "--MNNModel", str(converted)]
     done = subprocess.run([*command, "--bizCode", "sparing"], capture_output=True, text=True)
     if done.returncode or not converted.exists():
         last = (done.stdout + done.stderr).strip().splitlines()[-1:]
         raise RuntimeError(f"MNN cannot convert the model: {' '.join(last)}")
+    return converted
 
 
 def _output_names(path: Path) -> list[str]:

@@ -70,7 +70,7 @@ def test_a_kernel_that_is_one_off_fails_the_demo(
 ) -> None:
     if available_backends() == ("numpy",):
         pytest.skip("only the reference is installed: there is nothing to compare with it")
-    from sparing.demo import Session
+    from sparing.session import Session
 
     class Off(Session):
         def run(self, outputs: object, feeds: object) -> list[Array]:
