@@ -25,11 +25,20 @@ def range_of(output: fs.OutputRange) -> tuple[int, int, int]:
     return output.zero_point, output.lo, output.hi
 
 
-def choose(op: str, weight: Array) -> native.Ukernel:
-    """The first runnable micro-kernel of the table that holds such weights."""
-    size = weight.dtype.itemsize
-    found = [kernel for kernel in native.ukernels(op) if kernel.weight_bytes >= size]
-    return found[0]
+def choose_gemm(weight: Array) -> native.Ukernel:
+    """The first runnable micro-kernel of the table that holds such weights in the fewest bytes."""
+    found = native.ukernels("gemm_s8")
+    return next(k for k in found if k.weight_bytes == weight.dtype.itemsize)
+
+
+def choose_depthwise(weight: Array) -> native.Ukernel:
+    """The first runnable micro-kernel that holds such weights and needs no more channels."""
+    found = [
+        kernel
+        for kernel in native.ukernels("depthwise_s8")
+        if kernel.weight_bytes >= weight.dtype.itemsize
+    ]
+    return next((kernel for kernel in found if kernel.nr <= len(weight)), found[-1])
 
 
 def _with_slack(values: Array) -> Array:
@@ -94,7 +103,7 @@ def _step(
 def conv_s8(spec: fs.ConvS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> NativeStep:
     output = output_shape(spec, shapes)
     check_size(output, *shapes)
-    ukernel = choose("gemm_s8", spec.weight)
+    ukernel = choose_gemm(spec.weight)
     outputs = spec.weight.shape[0]
     rows = spec.weight.transpose(0, 2, 3, 1).reshape(spec.groups, outputs // spec.groups, -1)
     weights = packing.pack_panels(rows, ukernel.nr, ukernel.k_group)
@@ -113,7 +122,7 @@ def depthwise_s8(
 ) -> NativeStep:
     output = output_shape(spec, shapes)
     check_size(output, *shapes)
-    ukernel = choose("depthwise_s8", spec.weight)
+    ukernel = choose_depthwise(spec.weight)
     taps = spec.weight.reshape(len(spec.weight), -1).astype(f"i{ukernel.weight_bytes}")
     weights = packing.pack_depthwise(taps, ukernel.nr, ukernel.k_group)
     params = ffi.new("sp_depthwise_s8 *")
@@ -127,7 +136,7 @@ def depthwise_s8(
 
 def gemm_s8(spec: fs.GemmS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> NativeStep:
     check_size(output_shape(spec, shapes), *shapes)
-    ukernel = choose("gemm_s8", spec.weight)
+    ukernel = choose_gemm(spec.weight)
     weights = packing.pack_panels(spec.weight[None], ukernel.nr, ukernel.k_group)
     params = ffi.new("sp_gemm_s8 *")
     params.m, params.k = shapes[0]

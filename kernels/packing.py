@@ -43,12 +43,16 @@ def pack_depthwise(taps: Array, nr: int, k_group: int) -> Array:
 
     taps: integer [C, T], the weights of each channel. The last chunk ends with the last channel
     and so overlaps its neighbour where nr does not divide C; fewer than nr channels are one chunk
-    with zeros beyond them.
+    with zeros beyond them. The channels of a chunk of 32 stand in the order that
+    interleaving bytes within 128-bit lanes gives: 0-3, 16-19, 4-7, 20-23, ...
     """
     channels, count = taps.shape
     padded = np.zeros((max(channels, nr), round_up(count, k_group)), taps.dtype)
     padded[:channels, :count] = taps
     starts = np.minimum(np.arange(0, channels, nr), len(padded) - nr)
-    chunks = padded[starts[:, None] + np.arange(nr)]  # [chunks, nr, T]
+    order = np.arange(nr)
+    if nr == 32:
+        order = order.reshape(2, 4, 4).transpose(1, 0, 2).reshape(-1)
+    chunks = padded[starts[:, None] + order]  # [chunks, nr, T]
     grouped = chunks.reshape(len(starts), nr, -1, k_group).transpose(0, 2, 1, 3)
     return aligned(grouped.reshape(-1))

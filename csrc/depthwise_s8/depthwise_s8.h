@@ -9,7 +9,8 @@
  *
  * weights: [chunks][groups][nr][k_group], groups = ceil(taps / k_group), missing taps zero. A chunk
  * is nr neighbouring channels; the last one ends with the last channel, so it overlaps its
- * neighbour where nr does not divide the channels (fewer than nr channels: zeros beyond them).
+ * neighbour where nr does not divide the channels (fewer than nr channels: zeros beyond them; only
+ * micro-kernels of 16 channels take fewer). packing.py has the order of channels in a chunk.
  * tap: a multiple of k_group pointers, the surplus ones readable like the others.
  * sum: [pixels][channels]. No channel beyond `channels` is read or written. */
 struct sp_depthwise_run {

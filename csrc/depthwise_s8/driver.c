@@ -11,7 +11,7 @@
 #include "ukernels.h"
 
 enum {
-    SUMS = 8192, /* int32 sums of a run: they stay in the L1 cache, or nearly */
+    SUMS = 2048, /* int32 sums of a run: they stay in the L1 cache, or nearly */
     FEWEST_PIXELS = 4
 };
 
@@ -47,47 +47,31 @@ size_t sp_scratch_depthwise_s8(const void *params)
     return job.padding_bytes + job.sum_bytes + job.tap_bytes;
 }
 
-/* Columns of taps [first, end) of an output pixel lie inside the image. */
-struct columns {
-    int first, end;
-};
-
-static int divide_up(int a, int b) { return (a + b - 1) / b; }
-
-static struct columns columns_inside(const sp_conv_shape *s, int x)
-{
-    const int left = x * s->stride_w - s->pad_left;
-    const int before = left < 0 ? divide_up(-left, s->dilation_w) : 0;
-    const int end = left < s->in_w ? divide_up(s->in_w - left, s->dilation_w) : 0;
-    return (struct columns){SP_MIN(before, s->kernel_w), SP_MIN(end, s->kernel_w)};
-}
-
-/* Pixels from x on that have the same columns inside. */
-static int run_length(const struct job *job, int x, struct columns inside)
+/* Pixels from x on whose columns of taps all lie inside the image; else one pixel, at the border.
+ */
+static int run_length(const struct job *job, int x)
 {
     const sp_conv_shape *s = &job->p->shape;
-    const int most = SP_MIN(job->most_pixels, s->out_w - x);
-    int n = 1;
-    for (; n < most; n++) {
-        struct columns next = columns_inside(s, x + n);
-        if (next.first != inside.first || next.end != inside.end)
-            break;
-    }
-    return n;
+    const int left = x * s->stride_w - s->pad_left;
+    const int last = s->in_w - 1 - (s->kernel_w - 1) * s->dilation_w; /* leftmost column of a run */
+    if (left < 0 || left > last)
+        return 1;
+    return SP_MIN(SP_MIN((last - left) / s->stride_w + 1, s->out_w - x), job->most_pixels);
 }
 
 static void find_taps(const struct job *job, const uint8_t *image, int y, int x,
-                      struct columns inside, const uint8_t *padding, const uint8_t **tap)
+                      const uint8_t *padding, const uint8_t **tap)
 {
     const sp_conv_shape *s = &job->p->shape;
     const int top = y * s->stride_h - s->pad_top, left = x * s->stride_w - s->pad_left;
     int t = 0;
     for (int i = 0; i < s->kernel_h; i++) {
-        const int row = top + i * s->dilation_h, outside = row < 0 || row >= s->in_h;
+        const int row = top + i * s->dilation_h, row_outside = row < 0 || row >= s->in_h;
         for (int j = 0; j < s->kernel_w; j++) {
             const int column = left + j * s->dilation_w;
             const int64_t at = ((int64_t)row * s->in_w + column) * s->in_c;
-            tap[t++] = outside || j < inside.first || j >= inside.end ? padding : image + at;
+            const int outside = row_outside || column < 0 || column >= s->in_w;
+            tap[t++] = outside ? padding : image + at;
         }
     }
     while (t < job->groups * job->kernel->k_group)
@@ -126,9 +110,8 @@ static void run_row(void *argument, int task, int thread)
         (const uint8_t *)job->context->input[0] + (size_t)image * s->in_h * s->in_w * s->in_c;
     memset(padding, job->p->x_zero_point, job->padding_bytes);
     for (int first = 0, n; first < s->out_w; first += n) {
-        const struct columns inside = columns_inside(s, first);
-        n = run_length(job, first, inside);
-        find_taps(job, x, y, first, inside, padding, tap);
+        n = run_length(job, first);
+        find_taps(job, x, y, first, padding, tap);
         struct sp_depthwise_run run = {
             .tap = tap,
             .groups = job->groups,

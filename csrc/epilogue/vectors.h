@@ -1,0 +1,156 @@
+/* The epilogue on four vectors of sums at once, for the instruction set of the file that includes
+ * this and defines the operations below. The four vectors are neighbouring channels of one pixel,
+ * or half or a quarter as many channels of two or four pixels: the widest that fits what is left.
+ *
+ * Requantization differs from requantize.h in its steps, not in its results. The upper end of the
+ * range is clamped in float, before the conversion, which a large value would overflow. The
+ * conversion rounds half to even. The lower end is clamped last: packing saturates small values,
+ * and so does the conversion, to the smallest int32.
+ *
+ * The file defines: LANES (of a vector); `sums` and `reals`, vectors of int32 and float; `octets`,
+ * four vectors' worth of uint8; load_sums, load_reals, add_sums, to_reals, add, multiply, minimum,
+ * maximum, round_even, all_reals, all_sums; widen (LANES uint8 to sums); struct packer,
+ * make_packer and pack (see below). */
+#include "copy_short.h"
+#include "epilogue.h"
+
+enum { VECTORS = 4, BYTES = VECTORS * LANES };
+
+/* What is the same for all pixels of a block of channels. */
+struct channels {
+    int first, count;
+    sums bias[VECTORS]; /* of one pixel's vectors */
+    reals multiplier[VECTORS];
+};
+
+/* `pixels` neighbouring pixels. */
+struct place {
+    const int32_t *sum[VECTORS];
+    const uint8_t *residual[VECTORS];
+    uint8_t *y[VECTORS];
+};
+
+/* Where fewer than `pixels` are left, the last one repeats. */
+SP_INLINE struct place find_pixels(const struct sp_rows *r, const struct channels *c, int row,
+                                   int pixels, int left)
+{
+    struct place p;
+    SP_UNROLL for (int i = 0; i < pixels; i++)
+    {
+        const size_t at = (size_t)(row + SP_MIN(i, left - 1));
+        p.sum[i] = r->sum + at * r->sum_stride + c->first;
+        p.residual[i] = r->residual ? r->residual + at * r->stride + c->first : NULL;
+        p.y[i] = r->y + at * r->stride + c->first;
+    }
+    return p;
+}
+
+/* acc * m */
+SP_INLINE void scale_sums(const struct channels *c, struct place p, int pixels, reals *real)
+{
+    const int each = VECTORS / pixels; /* vectors of a pixel */
+    SP_UNROLL for (int j = 0; j < VECTORS; j++)
+    {
+        const sums sum = load_sums(p.sum[j / each] + j % each * LANES);
+        real[j] = multiply(to_reals(add_sums(sum, c->bias[j % each])), c->multiplier[j % each]);
+    }
+}
+
+/* (r - zero_point) * multiplier */
+SP_INLINE void scale_residual(const struct channels *c, struct place p, int pixels,
+                              sums minus_zero_point, reals multiplier, reals *real)
+{
+    const int each = VECTORS / pixels;
+    uint8_t copy[BYTES] = {0};
+    const int whole = c->count == each * LANES;
+    if (!whole)
+        for (int i = 0; i < pixels; i++)
+            sp_copy_short(copy + i * each * LANES, p.residual[i], c->count);
+    SP_UNROLL for (int j = 0; j < VECTORS; j++)
+    {
+        const uint8_t *r = whole ? p.residual[j / each] + j % each * LANES : copy + j * LANES;
+        const sums shifted = add_sums(widen(r), minus_zero_point);
+        real[j] = multiply(to_reals(shifted), multiplier);
+    }
+}
+
+SP_INLINE void store(const struct channels *c, struct place p, int pixels, octets packed)
+{
+    const int each = BYTES / pixels;
+    uint8_t copy[BYTES];
+    if (c->count == each) {
+        store_parts(p.y, pixels, packed);
+        return;
+    }
+    memcpy(copy, &packed, BYTES);
+    for (int i = 0; i < pixels; i++)
+        sp_copy_short(p.y[i], copy + i * each, c->count);
+}
+
+/* rint, clamp: values between, in units of the conv's own output. */
+SP_INLINE void requantize_middle(reals *real, sp_range r, reals multiplier)
+{
+    const reals low = all_reals((float)(r.lo - r.zero_point));
+    const reals high = all_reals((float)(r.hi - r.zero_point));
+    SP_UNROLL for (int j = 0; j < VECTORS; j++) real[j] =
+        multiply(round_even(minimum(maximum(real[j], low), high)), multiplier);
+}
+
+/* What is the same for all pixels of all blocks. */
+struct constants {
+    struct packer packer;
+    sums minus_residual_zero_point;
+    reals residual_multiplier, conv_multiplier;
+    sp_range conv_output;
+};
+
+SP_INLINE void finish_place(const struct constants *k, const struct channels *c, struct place p,
+                            int pixels, int mode)
+{
+    reals real[VECTORS], residual[VECTORS];
+    scale_sums(c, p, pixels, real);
+    if (mode == SP_RESIDUAL_QUANTIZED)
+        requantize_middle(real, k->conv_output, k->conv_multiplier);
+    if (mode != SP_RESIDUAL_NONE) {
+        scale_residual(c, p, pixels, k->minus_residual_zero_point, k->residual_multiplier,
+                       residual);
+        SP_UNROLL for (int j = 0; j < VECTORS; j++) real[j] = add(real[j], residual[j]);
+    }
+    store(c, p, pixels, pack(real, &k->packer));
+}
+
+SP_INLINE void finish_pixels(const sp_epilogue *e, const struct sp_rows *r,
+                             const struct channels *c, int pixels, int mode)
+{
+    const struct constants k = {
+        make_packer(e->output),
+        all_sums(-e->residual_zero_point),
+        all_reals(e->residual_multiplier),
+        all_reals(e->conv_multiplier),
+        e->conv_output,
+    };
+    int row = 0;
+    for (; row + pixels <= r->rows; row += pixels)
+        finish_place(&k, c, find_pixels(r, c, row, pixels, pixels), pixels, mode);
+    if (row < r->rows)
+        finish_place(&k, c, find_pixels(r, c, row, pixels, r->rows - row), pixels, mode);
+}
+
+/* Channels from `first` on, as many as `pixels` pixels leave vectors for; returns how many. */
+SP_INLINE int finish_block(const sp_epilogue *e, const struct sp_rows *r, int first, int pixels)
+{
+    const int each = VECTORS / pixels;
+    struct channels c = {.first = first, .count = SP_MIN(r->count - first, each * LANES)};
+    SP_UNROLL for (int j = 0; j < each; j++)
+    {
+        c.bias[j] = load_sums(e->bias + r->first + first + j * LANES);
+        c.multiplier[j] = load_reals(e->multiplier + r->first + first + j * LANES);
+    }
+    if (e->residual_mode == SP_RESIDUAL_NONE)
+        finish_pixels(e, r, &c, pixels, SP_RESIDUAL_NONE);
+    else if (e->residual_mode == SP_RESIDUAL_ACCUMULATOR)
+        finish_pixels(e, r, &c, pixels, SP_RESIDUAL_ACCUMULATOR);
+    else
+        finish_pixels(e, r, &c, pixels, SP_RESIDUAL_QUANTIZED);
+    return c.count;
+}
