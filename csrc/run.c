@@ -11,6 +11,7 @@ static const struct {
 } operators[SP_OP_COUNT] = {
     [SP_CONV_S8] = {sp_op_conv_s8, sp_scratch_conv_s8},
     [SP_DEPTHWISE_S8] = {sp_op_depthwise_s8, sp_scratch_depthwise_s8},
+    [SP_WINOGRAD_S8] = {sp_op_winograd_s8, sp_scratch_winograd_s8},
     [SP_GEMM_S8] = {sp_op_gemm_s8, sp_scratch_gemm_s8},
     [SP_CONV_CSR_S8] = {sp_op_conv_csr_s8, sp_scratch_conv_csr_s8},
     [SP_CONV_F32] = {sp_op_conv_f32, sp_scratch_conv_f32},

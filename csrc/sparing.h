@@ -78,6 +78,19 @@ typedef struct {
     sp_epilogue epilogue;
 } sp_depthwise_s8;
 
+/* Dense 3x3 convolution, nhwc, stride 1, dilation 1, one group, by the Winograd transform F(4x4,
+ * 3x3): csrc/winograd_s8/winograd_s8.h says how, and where it is exact. weights: transformed to
+ * int16, 36 matrices of in_c rows and out_c columns, each packed in panels as for sp_conv_s8. 64
+ * values behind the epilogue's bias and multiplier must be readable. */
+typedef struct {
+    sp_conv_shape shape;
+    int ukernel;
+    int x_zero_point;
+    int k_padded;
+    const void *weights;
+    sp_epilogue epilogue;
+} sp_winograd_s8;
+
 /* Integer product y[m][n] = sum_k x[m][k] w[n][k] + bias[n], modulo 2^32; weights packed as for
  * sp_conv_s8 with one group. */
 typedef struct {
@@ -234,6 +247,7 @@ typedef struct {
 enum {
     SP_CONV_S8,
     SP_DEPTHWISE_S8,
+    SP_WINOGRAD_S8,
     SP_GEMM_S8,
     SP_CONV_CSR_S8,
     SP_CONV_F32,

@@ -28,3 +28,20 @@ def csr_s8(spec: ConvS8) -> str:
 
 def csr_f32(spec: ConvF32) -> str:
     return "" if spec.groups == 1 else "grouped"
+
+
+def winograd_s8(spec: ConvS8) -> str:
+    """The Winograd kernels return sums modulo 2^26 (csrc/winograd_s8/winograd_s8.h), so all that
+    an output channel can reach must lie in [-2^25, 2^25). Padding holds x_zero_point."""
+    window = spec.window
+    if window.kernel != (3, 3) or window.strides != (1, 1) or window.dilations != (1, 1):
+        return "not 3x3 with stride 1 and dilation 1"
+    if spec.groups != 1:
+        return "grouped"
+    if spec.weight.dtype != np.int8:
+        return "weights wider than int8"
+    weight = spec.weight.reshape(len(spec.weight), -1).astype(np.int64)
+    top = max(spec.x_max, spec.x_zero_point)
+    highest = top * np.maximum(weight, 0).sum(axis=1).max(initial=0)
+    lowest = top * np.minimum(weight, 0).sum(axis=1).min(initial=0)
+    return "" if highest < 2**25 and lowest >= -(2**25) else "sums too large"

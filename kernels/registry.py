@@ -64,6 +64,7 @@ NCHW: tuple[Layout, ...] = ("nchw",)
 KERNELS: tuple[Kernel, ...] = (
     Kernel(fs.ConvS8, "dense_s8", "c", NHWC, "native_dense:conv_s8"),
     Kernel(fs.ConvS8, "dense_s8", "c", NHWC, "native_dense:depthwise_s8", conditions.depthwise_s8),
+    Kernel(fs.ConvS8, "dense_s8", "c", NHWC, "native_winograd:winograd_s8", conditions.winograd_s8),
     Kernel(fs.ConvS8, "csr_s8", "c", NCHW, "native_sparse:conv_csr_s8", conditions.csr_s8),
     Kernel(fs.GemmS8, "dense_s8", "c", NCHW, "native_dense:gemm_s8"),
     Kernel(fs.ConvF32, "dense_f32", "c", NHWC, "native_float:conv_f32"),
@@ -81,6 +82,9 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel(fs.ConvS8, "dense_s8", "numba", NHWC, "jit.conv:conv_s8"),
     Kernel(
         fs.ConvS8, "dense_s8", "numba", NHWC, "jit.depthwise:depthwise_s8", conditions.depthwise_s8
+    ),
+    Kernel(
+        fs.ConvS8, "dense_s8", "numba", NHWC, "jit.winograd:winograd_s8", conditions.winograd_s8
     ),
     Kernel(fs.ConvS8, "csr_s8", "numba", NCHW, "jit.csr:conv_csr_s8", conditions.csr_s8),
     Kernel(fs.GemmS8, "dense_s8", "numba", NCHW, "jit.gemm:gemm_s8"),

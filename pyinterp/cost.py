@@ -29,6 +29,7 @@ TRANSPOSE_BYTES_PER_SECOND = 4e9
 MACS_PER_SECOND = {
     "conv_s8": {"c": 100e9, "numba": 12e9},
     "depthwise_s8": {"c": 20e9, "numba": 4e9},
+    "winograd_s8": {"c": 200e9, "numba": 18e9},  # dense-equivalent, of whole tiles
     "gemm_s8": {"c": 100e9, "numba": 12e9},
     "conv_csr_s8": {"c": 50e9, "numba": 8e9},
     "conv_f32": {"c": 40e9, "numba": 6e9},
@@ -36,6 +37,13 @@ MACS_PER_SECOND = {
     "reference": {"numpy": 2e9},
 }
 SPARSE_OUTPUT_MACS = 12
+
+# Winograd: outputs of a tile along each axis, work of its transforms for each input and output
+# channel, and the transformed weights, which are too large to stay in the cache from run to run.
+WINOGRAD_TILE = 4
+WINOGRAD_CHANNEL_MACS = 500
+WINOGRAD_BYTES_A_KERNEL = 72
+WEIGHT_BYTES_PER_SECOND = 20e9
 
 # Dense products compute whole groups of output channels: a grouped convolution with fewer wastes
 # the rest.
@@ -69,7 +77,11 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
     seconds = STEP_SECONDS + sum(sizes) / BYTES_PER_SECOND[kernel.backend]
     sparse = kernel.weight_format.startswith("csr")
     work: float = macs(spec, shapes, nonzero_only=sparse)
-    if sparse:
+    if isinstance(spec, ConvS8) and kernel.operator == "winograd_s8":
+        work = _winograd_macs(spec, shapes)
+        kernels = spec.weight.shape[0] * spec.weight.shape[1]
+        seconds += WINOGRAD_BYTES_A_KERNEL * kernels / WEIGHT_BYTES_PER_SECOND
+    elif sparse:
         work += SPARSE_OUTPUT_MACS * sizes[-1]
     elif isinstance(spec, (ConvS8, ConvF32)) and kernel.operator in DENSE_CONVOLUTIONS:
         outputs = spec.weight.shape[0] // spec.groups
@@ -77,6 +89,16 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
     if work:
         seconds += work / MACS_PER_SECOND[kernel.operator][kernel.backend]
     return seconds
+
+
+def _winograd_macs(spec: ConvS8, shapes: Sequence[Shape]) -> float:
+    """Dense multiply-accumulates of whole tiles, and what their transforms are worth."""
+    batch, outputs, height, width = output_shape(spec, shapes)
+    channels = spec.weight.shape[1]
+    tiles = batch * -(-height // WINOGRAD_TILE) * -(-width // WINOGRAD_TILE)
+    columns = -(-outputs // COLUMN_GROUP) * COLUMN_GROUP
+    products = WINOGRAD_TILE**2 * 9 * channels * columns
+    return float(tiles * (products + WINOGRAD_CHANNEL_MACS * (channels + columns)))
 
 
 def step_key(kernel: Kernel, spec: Spec, shapes: Sequence[Shape], layout: Layout) -> str:

@@ -75,8 +75,11 @@ def windows(draw: st.DrawFn) -> tuple[tuple[int, ...], dict[str, Any]]:
 
 
 @st.composite
-def conv_s8_cases(draw: st.DrawFn, grouped: bool, depthwise: bool) -> Case:
+def conv_s8_cases(draw: st.DrawFn, grouped: bool, depthwise: bool, plain: bool = False) -> Case:
     (height, width), window = draw(windows())
+    if plain:  # 3x3 with stride 1
+        window |= {"kernel": (3, 3), "strides": (1, 1), "dilations": (1, 1)}
+        height, width = height + 2, width + 2
     groups = draw(size) if depthwise else draw(st.sampled_from([1, 1, 2, 3])) if grouped else 1
     channels = groups if depthwise else groups * draw(st.integers(1, 40 // groups))
     outputs = groups if depthwise else groups * draw(st.integers(1, 40 // groups))
@@ -130,6 +133,7 @@ def _random_cases(kernel: Kernel) -> st.SearchStrategy[Case]:
     strategies: dict[str, Callable[[], st.SearchStrategy[Case]]] = {
         "conv_s8": lambda: conv_s8_cases(grouped=True, depthwise=False),
         "depthwise_s8": lambda: conv_s8_cases(grouped=True, depthwise=True),
+        "winograd_s8": lambda: conv_s8_cases(grouped=False, depthwise=False, plain=True),
         "conv_csr_s8": lambda: conv_s8_cases(grouped=False, depthwise=False),
         "conv_f32": lambda: conv_f32_cases(grouped=True),
         "conv_csr_f32": lambda: conv_f32_cases(grouped=False),

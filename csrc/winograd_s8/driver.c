@@ -1,0 +1,241 @@
+/* Exact integer Winograd convolution, nhwc: a block of tiles is transformed, multiplied and
+ * transformed back while it stays in the L2 cache, and then requantized. winograd_s8.h has the
+ * arithmetic.
+ *
+ * Tiles count through the rows of tiles of all images. A task is a block of tiles and a range of
+ * column blocks. */
+#include "winograd_s8.h"
+
+#include <string.h>
+
+#include "epilogue/epilogue.h"
+#include "operators.h"
+#include "ukernels.h"
+
+enum {
+    BLOCK_COLUMNS = 64,       /* output channels whose M exists at a time           */
+    BLOCK_BYTES = 400 * 1024, /* V and M of a block                                 */
+    BLOCK_TILES = 48,         /* more only cost cache                               */
+    RUN_TILES = 4,            /* tiles whose sums are requantized together, from L1 */
+    LINE = 64
+};
+
+struct stages {
+    sp_winograd_input_fn *input;
+    sp_winograd_output_fn *output;
+};
+
+static struct stages stages_of(enum sp_isa_id isa)
+{
+#ifdef SP_X86
+    if (isa == SP_ISA_AVX512VNNI)
+        return (struct stages){sp_winograd_input_avx512vnni, sp_winograd_output_avx512vnni};
+    if (isa == SP_ISA_AVX2)
+        return (struct stages){sp_winograd_input_avx2, sp_winograd_output_avx2};
+#endif
+    (void)isa;
+    return (struct stages){sp_winograd_input_portable, sp_winograd_output_portable};
+}
+
+struct job {
+    const sp_winograd_s8 *p;
+    const sp_context *context;
+    const struct sp_ukernel_entry *kernel;
+    struct stages stages;
+    int tiles_y, tiles_x, tiles;         /* tiles: of all images */
+    int blocks, block_tiles;             /* the last block may have fewer */
+    int ranges, column_blocks;           /* ranges of column blocks */
+    size_t tile_stride, position_stride; /* of V, in int16 */
+};
+
+static int divide_up(int a, int b) { return (a + b - 1) / b; }
+
+/* Few blocks rarely divide evenly among the threads: then column blocks are divided too, though
+ * each range repeats the transform of the inputs. */
+static struct job plan_job(const sp_winograd_s8 *p, int threads)
+{
+    const sp_conv_shape *s = &p->shape;
+    struct job job = {.p = p, .kernel = &sp_ukernels[p->ukernel]};
+    job.stages = stages_of(job.kernel->isa);
+    job.tiles_y = divide_up(s->out_h, SP_TILE_OUT);
+    job.tiles_x = divide_up(s->out_w, SP_TILE_OUT);
+    job.tiles = s->batch * job.tiles_y * job.tiles_x;
+    job.column_blocks = divide_up(s->out_c, BLOCK_COLUMNS);
+    job.tile_stride = (size_t)SP_ROUND_UP(s->in_c, SP_V_CHANNELS);
+
+    const int bytes = SP_POSITIONS * ((int)job.tile_stride * 2 + BLOCK_COLUMNS * 4);
+    const int mr = job.kernel->mr, fit = BLOCK_BYTES / bytes / mr * mr;
+    const int most = SP_MAX(SP_MIN(fit, BLOCK_TILES), mr);
+    job.blocks = divide_up(job.tiles, most);
+    job.ranges = 1;
+    if (threads > 1 && job.blocks < 4 * threads) {
+        job.ranges = SP_MIN(threads, job.column_blocks);
+        if (job.ranges < threads)
+            job.blocks = SP_MAX(job.blocks, SP_MIN(threads, job.tiles));
+    }
+    job.block_tiles = divide_up(job.tiles, job.blocks);
+    job.blocks = divide_up(job.tiles, job.block_tiles);
+    /* A line more, so that the positions of a tile do not share cache sets. */
+    job.position_stride = (size_t)job.block_tiles * job.tile_stride + LINE / 2;
+    return job;
+}
+
+/* Scratch memory of a thread, each part a multiple of LINE bytes. */
+struct memory {
+    int16_t *v;       /* [36][tiles][channels] */
+    int32_t *m;       /* [tiles][columns / 16][36][16] */
+    int32_t *sum;     /* [4][4 * RUN_TILES][columns] */
+    uint8_t *padding; /* [channels]: a pixel outside the image */
+};
+
+static size_t lay_out(const struct job *job, char *scratch, struct memory *memory)
+{
+    const size_t v_bytes = SP_POSITIONS * job->position_stride * 2;
+    const size_t m_bytes = (size_t)job->block_tiles * SP_POSITIONS * BLOCK_COLUMNS * 4;
+    const size_t sum_bytes = SP_TILE_OUT * SP_TILE_OUT * RUN_TILES * BLOCK_COLUMNS * 4;
+    *memory = (struct memory){
+        (int16_t *)scratch,
+        (int32_t *)(scratch + v_bytes),
+        (int32_t *)(scratch + v_bytes + m_bytes),
+        (uint8_t *)(scratch + v_bytes + m_bytes + sum_bytes),
+    };
+    return v_bytes + m_bytes + sum_bytes + job->tile_stride;
+}
+
+size_t sp_scratch_winograd_s8(const void *params)
+{
+    struct job job = plan_job(params, 1);
+    struct memory memory;
+    return lay_out(&job, NULL, &memory);
+}
+
+struct position {
+    int image, y, x; /* of a tile, in tiles */
+};
+
+static struct position find_tile(const struct job *job, int tile)
+{
+    const int row = tile / job->tiles_x;
+    return (struct position){row / job->tiles_y, row % job->tiles_y, tile % job->tiles_x};
+}
+
+/* ---- inputs ---- */
+
+static void find_pixels(const struct job *job, struct position at, const uint8_t *padding,
+                        const uint8_t **pixel)
+{
+    const sp_conv_shape *s = &job->p->shape;
+    const uint8_t *x = job->context->input[0];
+    const int first_y = at.y * SP_TILE_OUT - s->pad_top, first_x = at.x * SP_TILE_OUT - s->pad_left;
+    for (int i = 0; i < SP_TILE_IN; i++)
+        for (int j = 0; j < SP_TILE_IN; j++) {
+            const int py = first_y + i, px = first_x + j;
+            const int inside = py >= 0 && py < s->in_h && px >= 0 && px < s->in_w;
+            const int64_t index = ((int64_t)at.image * s->in_h + py) * s->in_w + px;
+            pixel[i * SP_TILE_IN + j] = inside ? x + index * s->in_c : padding;
+        }
+}
+
+static void transform_inputs(const struct job *job, int first, int tiles,
+                             const struct memory *memory)
+{
+    const int channels = job->p->shape.in_c;
+    memset(memory->padding, job->p->x_zero_point, (size_t)channels);
+    for (int i = 0; i < tiles; i++) {
+        const uint8_t *pixel[SP_POSITIONS];
+        find_pixels(job, find_tile(job, first + i), memory->padding, pixel);
+        job->stages.input(pixel, channels, memory->v + (size_t)i * job->tile_stride,
+                          job->position_stride);
+    }
+}
+
+/* ---- products ---- */
+
+static void multiply(const struct job *job, int first_column, int columns, int tiles,
+                     const struct memory *memory)
+{
+    const sp_winograd_s8 *p = job->p;
+    const int nr = job->kernel->nr, whole = SP_ROUND_UP(p->shape.out_c, SP_M_COLUMNS);
+    const size_t m_stride = (size_t)columns * SP_POSITIONS;
+    for (int position = 0; position < SP_POSITIONS; position++) {
+        const int16_t *v = memory->v + (size_t)position * job->position_stride;
+        for (int column = 0; column < columns; column += nr) {
+            /* All panels before this one are whole. */
+            const size_t before =
+                (size_t)position * (size_t)whole + (size_t)(first_column + column);
+            ((sp_winograd_product_fn *)job->kernel->run)(
+                v, job->tile_stride, tiles,
+                (const int16_t *)p->weights + before * (size_t)p->k_padded, p->k_padded,
+                SP_MIN(nr, columns - column),
+                memory->m + column * SP_POSITIONS + position * SP_M_COLUMNS, m_stride);
+        }
+    }
+}
+
+/* ---- outputs ---- */
+
+/* `count` neighbouring tiles of a row of tiles; their sums are in memory->sum. */
+static void requantize(const struct job *job, struct position at, int count, int first_column,
+                       const struct memory *memory)
+{
+    const sp_conv_shape *s = &job->p->shape;
+    const int y = at.y * SP_TILE_OUT, x = at.x * SP_TILE_OUT;
+    const sp_epilogue *epilogue = &job->p->epilogue;
+    const uint8_t *residual =
+        epilogue->residual_mode == SP_RESIDUAL_NONE ? NULL : job->context->input[1];
+    for (int i = 0; i < SP_TILE_OUT && y + i < s->out_h; i++) {
+        const int64_t pixel = ((int64_t)at.image * s->out_h + y + i) * s->out_w + x;
+        const int64_t offset = pixel * s->out_c + first_column;
+        struct sp_rows rows = {
+            .sum = memory->sum + i * SP_TILE_OUT * RUN_TILES * BLOCK_COLUMNS,
+            .sum_stride = BLOCK_COLUMNS,
+            .rows = SP_MIN(count * SP_TILE_OUT, s->out_w - x),
+            .first = first_column,
+            .count = SP_MIN(BLOCK_COLUMNS, s->out_c - first_column),
+            .residual = residual ? residual + offset : NULL,
+            .y = (uint8_t *)job->context->output + offset,
+            .stride = (size_t)s->out_c,
+        };
+        sp_epilogue_of(job->kernel->isa)(epilogue, &rows);
+    }
+}
+
+static void finish(const struct job *job, int first, int tiles, int first_column, int columns,
+                   const struct memory *memory)
+{
+    const size_t m_stride = (size_t)columns * SP_POSITIONS;
+    for (int done = 0, count; done < tiles; done += count) {
+        const struct position at = find_tile(job, first + done);
+        count = SP_MIN(SP_MIN(RUN_TILES, tiles - done), job->tiles_x - at.x);
+        for (int i = 0; i < count; i++)
+            job->stages.output(memory->m + (size_t)(done + i) * m_stride, columns,
+                               memory->sum + i * SP_TILE_OUT * BLOCK_COLUMNS,
+                               SP_TILE_OUT * RUN_TILES * BLOCK_COLUMNS, BLOCK_COLUMNS);
+        requantize(job, at, count, first_column, memory);
+    }
+}
+
+static void run_task(void *argument, int task, int thread)
+{
+    const struct job *job = argument;
+    const int range = task % job->ranges, first = task / job->ranges * job->block_tiles;
+    const int tiles = SP_MIN(job->block_tiles, job->tiles - first);
+    const int whole = SP_ROUND_UP(job->p->shape.out_c, SP_M_COLUMNS);
+    struct memory memory;
+    lay_out(job, job->context->scratch + (size_t)thread * job->context->scratch_per_thread,
+            &memory);
+    transform_inputs(job, first, tiles, &memory);
+    for (int i = job->column_blocks * range / job->ranges;
+         i < job->column_blocks * (range + 1) / job->ranges; i++) {
+        const int column = i * BLOCK_COLUMNS, columns = SP_MIN(BLOCK_COLUMNS, whole - column);
+        multiply(job, column, columns, tiles, &memory);
+        finish(job, first, tiles, column, columns, &memory);
+    }
+}
+
+void sp_op_winograd_s8(const void *params, const sp_context *context)
+{
+    struct job job = plan_job(params, context->threads);
+    job.context = context;
+    sp_parallel(context->threads, job.blocks * job.ranges, run_task, &job);
+}
