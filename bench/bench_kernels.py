@@ -116,6 +116,8 @@ def _fits(kernel: Kernel, layer: Layer) -> bool:
         return pixel
     if "depthwise" in kernel.where:
         return depthwise
+    if kernel.operator == "winograd_s8":
+        return layer.kernel == (3, 3) and layer.stride == 1 and layer.groups == 1
     sparse = kernel.weight_format not in DENSE_FORMATS
     dense_s8 = kernel.spec is fs.ConvS8 and not sparse
     return not (pixel or (sparse and layer.groups > 1) or (dense_s8 and depthwise))
