@@ -50,7 +50,7 @@ lint: .venv/ready-dev
 # The environment once, then the package with the extras that the target needs. An editable install
 # links the files that exist: a new file, or a changed C file, installs again.
 .venv/bin/python:
-	$(PYTHON) .ci/venv.py .venv
+	$(PYTHON) .ci/make_venv.py .venv
 
 .venv/files: FORCE | .venv/bin/python
 	@echo '$(SOURCES)' | cmp -s - $@ || echo '$(SOURCES)' > $@

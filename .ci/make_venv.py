@@ -1,4 +1,4 @@
-"""Make a virtual environment with pip in it: `python3 venv.py FOLDER`.
+"""Make a virtual environment with pip in it: `python3 make_venv.py FOLDER`.
 
 Debian's python3 comes without ensurepip (it is in the package python3-venv), so where that is
 missing pip is taken from PyPI and checked against the hash that the index gives.
