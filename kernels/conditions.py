@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ops.fused_spec import ConvF32, ConvS8, Spec
+from ..ops.fused_spec import ConvS8, Spec
 
 
 def always(spec: Spec) -> str:
@@ -21,13 +21,7 @@ def depthwise_s8(spec: ConvS8) -> str:
 
 
 def csr_s8(spec: ConvS8) -> str:
-    if spec.groups != 1:
-        return "grouped"
     return "" if spec.weight.dtype == np.int8 else "weights wider than int8"
-
-
-def csr_f32(spec: ConvF32) -> str:
-    return "" if spec.groups == 1 else "grouped"
 
 
 def winograd_s8(spec: ConvS8) -> str:

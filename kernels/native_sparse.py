@@ -2,89 +2,88 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import ModelError
-from ..ops.fused_shapes import input_count, input_dtype, output_dtype, output_shape
+from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
 from ..ops.fused_spec import ConvF32, ConvS8
 from ._native import ffi, lib
 from .csr_lanes import Lanes, plan_lanes, tap_offsets
 from .native import CData, NativeStep, Ukernel, aligned, pointer, ukernels
+from .native_dense import fill_epilogue, folded_bias
+from .native_elementwise import check_size, fill_shape
 from .packing_csr import PackedCsr, find_nonzeros, pack_csr, panels_for
 from .step import Array, ArraySpec, Layout, Shape, in_layout
 
 L1_BYTES = 24 * 1024  # of the input, beside weights and sums
+MIN_STEPS = 24  # non-zeros of a segment, below which loading and storing its sums costs more
+SOURCES = {
+    "in place": lib.SP_CSR_IN_PLACE,
+    "gathered": lib.SP_CSR_GATHERED,
+    "planes": lib.SP_CSR_PLANES,
+}
 
 
-def _source(lanes: Lanes) -> int:
-    names = {
-        "in place": lib.SP_CSR_IN_PLACE,
-        "gathered": lib.SP_CSR_GATHERED,
-        "planes": lib.SP_CSR_PLANES,
-    }
-    return int(names[lanes.source])
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What int8 and float32 have in common."""
+
+    kernel: Ukernel
+    output: Shape
+    lanes: Lanes
+    packed: PackedCsr
+    keep: list[Array]  # what the struct's matrix points to
 
 
-def _conv_shape(spec: ConvS8 | ConvF32, shape: Shape, output: Shape) -> tuple[int, ...]:
-    w = spec.window
-    return (
-        *(shape[0], shape[2], shape[3], shape[1], output[2], output[3], output[1], spec.groups),
-        *(*w.kernel, *w.strides, *w.dilations, w.pads[0], w.pads[1]),
-    )
-
-
-def _channel_block(lanes: Lanes, spec: ConvS8 | ConvF32, element_bytes: int) -> int:
-    """Input channels whose part of a block fits L1."""
+def _channel_block(lanes: Lanes, spec: ConvF32) -> int:
+    """Input channels of a segment: their part of a block fits L1, unless segments get too short."""
     reach = int(tap_offsets(lanes, spec.window).max()) if lanes.source == "planes" else 0
     touched = min(lanes.channel_lanes, 64 + reach)
-    return max(16, L1_BYTES // (touched * element_bytes))
-
-
-def _check_size(lanes: Lanes, channels: int, *shapes: Shape) -> None:
-    sizes = [float(np.prod(shape, dtype=np.float64)) for shape in shapes]
-    sizes.append(float(lanes.channel_lanes) * channels)
-    if max(sizes) > 2**31 - 1:
-        raise ModelError(
-            f"sparse convolution: expected at most {2**31 - 1} elements in an activation, padding "
-            f"included, got {int(max(sizes))} for shapes {[list(shape) for shape in shapes]}"
-        )
+    per_channel = np.count_nonzero(spec.weight) / math.prod(spec.weight.shape[:2])
+    fits_l1 = L1_BYTES // (4 * touched)
+    return max(1, fits_l1, math.ceil(MIN_STEPS / max(per_channel, 1e-6)))
 
 
 def _prepare(
-    spec: ConvS8 | ConvF32, shapes: Sequence[Shape], kernel: Ukernel, threads: int, x_max: int
-) -> tuple[CData, PackedCsr, Lanes, list[object]]:
-    """The struct's common part, and what it points to."""
+    spec: ConvS8 | ConvF32, shapes: Sequence[Shape], op: str, threads: int, params: CData
+) -> _Prepared:
+    """Pack the weights, and fill the struct's common part."""
     output = output_shape(spec, shapes)
-    element_bytes = kernel.weight_bytes  # of weights and activations alike
-    lanes = plan_lanes(spec.window, shapes[0], int(np.count_nonzero(spec.weight)), element_bytes)
-    _check_size(lanes, shapes[0][1], output, *shapes)
+    check_size(output, *shapes)
+    kernel = ukernels(op)[0]
+    nonzeros = np.count_nonzero(spec.weight)
+    lanes = plan_lanes(spec.window, shapes[0], int(nonzeros), kernel.weight_bytes)
+    if lanes.source == "planes" and lanes.channel_lanes * shapes[0][1] > 2**31 - 1:
+        raise ModelError(
+            f"sparse convolution: an input of shape {list(shapes[0])} padded by "
+            f"{spec.window.pads} has more than {2**31 - 1} elements"
+        )
     taps = tap_offsets(lanes, spec.window)
-    nonzeros = find_nonzeros(spec.weight, spec.groups, lanes.channel_lanes, taps)
-    channel_block = _channel_block(lanes, spec, 4) if element_bytes == 4 else 1 << 30
-    panels = panels_for(lanes.total, output[1], threads)
-    packed = pack_csr(nonzeros, kernel.k_group, panels, channel_block, x_max)
-
-    params = ffi.new(
-        "sp_conv_csr_f32 *" if isinstance(spec, ConvF32) else "sp_conv_csr_s8 *",
+    packed = pack_csr(
+        find_nonzeros(spec.weight, spec.groups, lanes.channel_lanes, taps),
+        kernel.k_group,
+        panels_for(lanes.total, output[1], threads),
+        # int8 rows are not cut: their input is small, and their sums cost more to put aside
+        _channel_block(lanes, spec) if isinstance(spec, ConvF32) else shapes[0][1],
+        # padded taps hold the zero point, which may lie above x_max
+        max(spec.x_max, spec.x_zero_point) if isinstance(spec, ConvS8) else 0,
     )
-    params.shape = _conv_shape(spec, shapes[0], output)
+    fill_shape(params.shape, spec.window, spec.groups, shapes[0], output)
     params.lanes = (
-        *(_source(lanes), lanes.images, lanes.row_width, lanes.image_lanes),
+        *(SOURCES[lanes.source], lanes.images, lanes.row_width, lanes.image_lanes),
         *(*lanes.phases, lanes.phase_lanes, lanes.channel_lanes),
     )
-    arrays: list[Array] = [
-        packed.panel_segment,
-        packed.panel_byte,
-        packed.segments,
-        aligned(packed.entries),
-    ]
+    keep: list[Array] = [packed.panel_segment, packed.panel_byte, packed.segments]
+    keep.append(aligned(packed.entries))
     types = ("int32_t *", "int64_t *", "sp_csr_segment *", "void *")
-    pointers = map(pointer, arrays, types)
-    params.matrix = (panels, packed.split_rows, *pointers)
+    pointers = map(pointer, keep, types)
+    params.matrix = (len(packed.panel_byte), packed.split_rows, *pointers)
     params.ukernel = kernel.index
-    return params, packed, lanes, list(arrays)
+    return _Prepared(kernel, output, lanes, packed, keep)
 
 
 def _step(
@@ -94,70 +93,39 @@ def _step(
     threads: int,
     op: int,
     params: CData,
-    keep: list[object],
-    packed: PackedCsr,
-    detail: str,
+    prepared: _Prepared,
 ) -> NativeStep:
-    output = output_shape(spec, shapes)
-    assert len(shapes) == input_count(spec)
+    detail = f"{prepared.kernel.name}, {prepared.lanes.source}"
+    if prepared.kernel.k_group == 2:
+        detail += f", windows of {prepared.packed.window}"
     return NativeStep(
         op,
         params,
-        keep,
+        prepared.keep,
         [ArraySpec(in_layout(shape, layout), input_dtype(spec)) for shape in shapes],
-        ArraySpec(in_layout(output, layout), output_dtype(spec)),
-        weight_bytes=packed.nbytes,
+        ArraySpec(in_layout(prepared.output, layout), output_dtype(spec)),
+        weight_bytes=prepared.packed.nbytes,
         detail=detail,
         threads=threads,
     )
 
 
-def _folded_bias(spec: ConvS8) -> Array:
-    """bias - x_zp * sum(w), modulo 2^32: padded taps hold x_zp, so it is one constant a channel."""
-    sums = spec.weight.sum(axis=(1, 2, 3), dtype=np.int64)
-    folded = spec.bias.astype(np.int64) - spec.x_zero_point * sums
-    return folded.astype(np.uint32).view(np.int32)
-
-
 def conv_csr_s8(spec: ConvS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> NativeStep:
-    kernel = ukernels("conv_csr_s8")[0]
-    # padded taps hold the zero point, which may lie above x_max
-    x_max = max(spec.x_max, spec.x_zero_point)
-    params, packed, lanes, keep = _prepare(spec, shapes, kernel, threads, x_max)
-    params.x_zero_point, params.window = spec.x_zero_point, packed.window
-    epilogue = params.epilogue
-    bias, multiplier = _folded_bias(spec), np.array(spec.multiplier, np.float32)
-    keep += [bias, multiplier]
-    epilogue.bias, epilogue.multiplier = pointer(bias, "int32_t *"), pointer(multiplier, "float *")
-    epilogue.output = (spec.output.zero_point, spec.output.lo, spec.output.hi)
-    residual = spec.residual
-    if residual is not None:
-        epilogue.residual_zero_point = residual.zero_point
-        epilogue.residual_multiplier = residual.multiplier
-        epilogue.residual_mode = lib.SP_RESIDUAL_ACCUMULATOR
-        middle = residual.conv_output
-        if middle is not None:
-            epilogue.residual_mode = lib.SP_RESIDUAL_QUANTIZED
-            epilogue.conv_output = (middle.zero_point, middle.lo, middle.hi)
-            epilogue.conv_multiplier = residual.conv_multiplier
-    if spec.table is not None:
-        table = np.array(spec.table, np.uint8)
-        keep.append(table)
-        epilogue.table = pointer(table, "uint8_t *")
-    detail = f"{kernel.name}, {lanes.source}" + (
-        f", windows of {packed.window} pairs" if kernel.k_group == 2 else ""
-    )
-    return _step(spec, shapes, layout, threads, lib.SP_CONV_CSR_S8, params, keep, packed, detail)
+    params = ffi.new("sp_conv_csr_s8 *")
+    prepared = _prepare(spec, shapes, "conv_csr_s8", threads, params)
+    params.x_zero_point, params.window = spec.x_zero_point, prepared.packed.window
+    bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
+    prepared.keep.extend(fill_epilogue(params.epilogue, spec, bias))
+    return _step(spec, shapes, layout, threads, lib.SP_CONV_CSR_S8, params, prepared)
 
 
 def conv_csr_f32(
     spec: ConvF32, shapes: Sequence[Shape], layout: Layout, threads: int
 ) -> NativeStep:
-    kernel = ukernels("conv_csr_f32")[0]
-    params, packed, lanes, keep = _prepare(spec, shapes, kernel, threads, 0)
+    params = ffi.new("sp_conv_csr_f32 *")
+    prepared = _prepare(spec, shapes, "conv_csr_f32", threads, params)
     bias = np.array(spec.bias, np.float32)
-    keep.append(bias)
+    prepared.keep.append(bias)
     params.bias, params.lo, params.hi = pointer(bias, "float *"), spec.lo, spec.hi
     params.has_residual = spec.has_residual
-    detail = f"{kernel.name}, {lanes.source}"
-    return _step(spec, shapes, layout, threads, lib.SP_CONV_CSR_F32, params, keep, packed, detail)
+    return _step(spec, shapes, layout, threads, lib.SP_CONV_CSR_F32, params, prepared)

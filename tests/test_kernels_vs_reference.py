@@ -134,9 +134,9 @@ def _random_cases(kernel: Kernel) -> st.SearchStrategy[Case]:
         "conv_s8": lambda: conv_s8_cases(grouped=True, depthwise=False),
         "depthwise_s8": lambda: conv_s8_cases(grouped=True, depthwise=True),
         "winograd_s8": lambda: conv_s8_cases(grouped=False, depthwise=False, plain=True),
-        "conv_csr_s8": lambda: conv_s8_cases(grouped=False, depthwise=False),
+        "conv_csr_s8": lambda: conv_s8_cases(grouped=True, depthwise=False),
         "conv_f32": lambda: conv_f32_cases(grouped=True),
-        "conv_csr_f32": lambda: conv_f32_cases(grouped=False),
+        "conv_csr_f32": lambda: conv_f32_cases(grouped=True),
         "gemm_s8": gemm_s8_cases,
     }
     return strategies[operator]()

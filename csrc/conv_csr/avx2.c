@@ -15,6 +15,9 @@ SP_TARGET_AVX2
 #include "finish_s8.h"
 #include "finish_f32.h"
 
+/* Keeps an accumulator in its register: gcc would copy it around. */
+#define PIN(v) __asm__ volatile("" : "+x"(v))
+
 /* ---- int8 ---- */
 
 /* Unpacking leaves lanes in the order 0-3 16-19 4-7 20-23 8-11 24-27 12-15 28-31 of each 32. */
@@ -22,18 +25,18 @@ static void to_kernel_order(uint8_t *to, const uint8_t *from, int n)
 {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     for (int i = 0; i < n; i += 32)
-        _mm256_store_si256(
+        _mm256_storeu_si256(
             (__m256i *)(to + i),
-            _mm256_permutevar8x32_epi32(_mm256_load_si256((const __m256i *)(from + i)), order));
+            _mm256_permutevar8x32_epi32(_mm256_loadu_si256((const __m256i *)(from + i)), order));
 }
 
 static void to_pixel_order(uint8_t *to, const uint8_t *from, int n)
 {
     const __m256i order = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
     for (int i = 0; i < n; i += 32)
-        _mm256_store_si256(
+        _mm256_storeu_si256(
             (__m256i *)(to + i),
-            _mm256_permutevar8x32_epi32(_mm256_load_si256((const __m256i *)(from + i)), order));
+            _mm256_permutevar8x32_epi32(_mm256_loadu_si256((const __m256i *)(from + i)), order));
 }
 
 /* Adds one window of pairs for `vectors` times 32 lanes; low and high have two vectors for each. */
@@ -58,6 +61,8 @@ SP_INLINE void add_window(const uint8_t *x, const struct sp_csr_pair *pair, int 
     {
         low[i] = _mm256_add_epi16(low[i], sum[i]);
         high[i] = _mm256_add_epi16(high[i], _mm256_srai_epi16(sum[i], 8));
+        PIN(low[i]);
+        PIN(high[i]);
     }
 }
 

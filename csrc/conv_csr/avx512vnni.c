@@ -19,11 +19,11 @@ SP_TARGET_AVX512VNNI
 static void to_kernel_order(uint8_t *to, const uint8_t *from, int n)
 {
     if (n == 64)
-        _mm512_store_si512(to, _mm512_permutexvar_epi32(TRANSPOSE_64, _mm512_load_si512(from)));
+        _mm512_storeu_si512(to, _mm512_permutexvar_epi32(TRANSPOSE_64, _mm512_loadu_si512(from)));
     else if (n == 32)
-        _mm256_store_si256((__m256i *)to,
-                           _mm256_permutevar8x32_epi32(_mm256_load_si256((const __m256i *)from),
-                                                       _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
+        _mm256_storeu_si256((__m256i *)to,
+                            _mm256_permutevar8x32_epi32(_mm256_loadu_si256((const __m256i *)from),
+                                                        _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
     else
         memcpy(to, from, 16);
 }
@@ -31,11 +31,11 @@ static void to_kernel_order(uint8_t *to, const uint8_t *from, int n)
 static void to_pixel_order(uint8_t *to, const uint8_t *from, int n)
 {
     if (n == 64)
-        _mm512_store_si512(to, _mm512_permutexvar_epi32(TRANSPOSE_64, _mm512_load_si512(from)));
+        _mm512_storeu_si512(to, _mm512_permutexvar_epi32(TRANSPOSE_64, _mm512_loadu_si512(from)));
     else if (n == 32)
-        _mm256_store_si256((__m256i *)to,
-                           _mm256_permutevar8x32_epi32(_mm256_load_si256((const __m256i *)from),
-                                                       _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7)));
+        _mm256_storeu_si256((__m256i *)to,
+                            _mm256_permutevar8x32_epi32(_mm256_loadu_si256((const __m256i *)from),
+                                                        _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7)));
     else
         memcpy(to, from, 16);
 }

@@ -34,20 +34,19 @@ struct sp_csr_piece {
     int64_t input;  /* SP_CSR_GATHERED: elements from the pass' first input pixel */
 };
 
-/* One call of a micro-kernel: all rows of a panel for one block of lanes. */
+/* One call of a micro-kernel: all rows of a panel for one block of lanes. It writes all `width`
+ * lanes of the output, the useless ones too. */
 struct sp_csr_work {
     const void *params; /* sp_conv_csr_s8 or sp_conv_csr_f32 */
-    const void *x;      /* the block's first lane */
-    int width;          /* lanes it may read: 64, 32 or 16 */
+    const void *x;      /* the block's first lane            */
+    int width;          /* lanes: 64, 32 or 16               */
     const sp_csr_segment *segment;
     int segments;
     const void *entries; /* of the first segment; the others' follow */
     void *partial;       /* [O][64] int32 or float: sums of rows that consist of several segments */
-    void *y;             /* of the pass, channel 0 */
+    void *y;             /* the block's first lane in channel 0 */
     const void *residual;
-    int64_t channel_pixels; /* from one channel to the next in y and residual */
-    int pieces;
-    const struct sp_csr_piece *piece;
+    int64_t channel_step; /* elements from one channel to the next, of y and residual */
 };
 typedef void sp_csr_fn(const struct sp_csr_work *work);
 
@@ -74,11 +73,13 @@ void sp_csr_fill_planes(const struct sp_csr_operator *op, const char *x, int ima
 void sp_csr_gather(const struct sp_csr_operator *op, const char *x, int pieces,
                    const struct sp_csr_piece *piece, char *slab);
 
-/* memcpy of 1 to 64 bytes without a call: whole pieces, which overlap. */
+/* memcpy of at least one byte without a call, for few bytes: the last parts overlap. */
 SP_INLINE void sp_copy_short(void *to, const void *from, int n)
 {
     char *t = to;
     const char *f = from;
+    for (; n > 64; n -= 32, t += 32, f += 32)
+        memcpy(t, f, 32);
 #define SP_COPY(size)                                                                              \
     if (n >= (size)) {                                                                             \
         memcpy(t, f, size);                                                                        \

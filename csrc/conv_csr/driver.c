@@ -14,29 +14,34 @@ struct pass { /* some images at once */
     char *y;
 };
 
-/* ---- scratch memory: [planes of all channels] (thread 0's alone), then for each thread
- * [slab][partial sums] ---- */
+/* ---- scratch memory: the planes (of thread 0 alone), then what each thread has of its own ---- */
 
-static size_t planes_bytes(const struct sp_csr_operator *op)
+struct layout {      /* offsets in bytes */
+    size_t slab;     /* SP_CSR_GATHERED: [in_c][64]                                   */
+    size_t output;   /* [out_c][64]: blocks whose lanes are not neighbours in memory  */
+    size_t residual; /* [out_c][64]                                                   */
+    size_t partial;  /* [out_c][64], 4 bytes each                                     */
+    size_t end;
+};
+
+static struct layout scratch_layout(const struct sp_csr_operator *op)
 {
-    if (op->lanes->source != SP_CSR_PLANES)
-        return 0;
-    size_t lanes = (size_t)op->shape->in_c * (size_t)op->lanes->channel_lanes;
-    return SP_ROUND_UP(lanes * (size_t)op->element_bytes, 64);
+    const size_t bytes = (size_t)op->element_bytes, outputs = (size_t)op->shape->out_c;
+    const size_t block = outputs * SP_CSR_WIDTH;
+    struct layout l = {0};
+    if (op->lanes->source == SP_CSR_PLANES)
+        l.slab =
+            SP_ROUND_UP((size_t)op->shape->in_c * (size_t)op->lanes->channel_lanes * bytes, 64);
+    l.output = l.slab;
+    if (op->lanes->source == SP_CSR_GATHERED)
+        l.output += (size_t)op->shape->in_c * SP_CSR_WIDTH * bytes;
+    l.residual = l.output + block * bytes;
+    l.partial = l.residual + (op->has_residual ? block * bytes : 0);
+    l.end = l.partial + (op->matrix->split_rows ? block * 4 : 0);
+    return l;
 }
 
-static size_t slab_bytes(const struct sp_csr_operator *op)
-{
-    if (op->lanes->source != SP_CSR_GATHERED)
-        return 0;
-    return (size_t)op->shape->in_c * SP_CSR_WIDTH * (size_t)op->element_bytes;
-}
-
-size_t sp_csr_scratch(const struct sp_csr_operator *op)
-{
-    size_t partial = op->matrix->split_rows ? (size_t)op->shape->out_c * SP_CSR_WIDTH * 4 : 0;
-    return planes_bytes(op) + slab_bytes(op) + partial;
-}
+size_t sp_csr_scratch(const struct sp_csr_operator *op) { return scratch_layout(op).end; }
 
 /* ---- blocks of lanes ---- */
 
@@ -88,6 +93,24 @@ static int find_pieces(const struct pass *pass, int begin, int first, int end,
     return pieces;
 }
 
+/* Copy a piece of every row of a panel between [out_c][64] lanes and an image's planes. */
+static void copy_piece(const struct pass *pass, int panel, const struct sp_csr_piece *piece,
+                       char *lanes, char *image, int to_image)
+{
+    const sp_csr_matrix *m = pass->op->matrix;
+    const int bytes = pass->op->element_bytes, n = piece->length * bytes;
+    const int64_t pixels = (int64_t)pass->op->shape->out_h * pass->op->shape->out_w;
+    lanes += piece->lane * bytes;
+    image += piece->output * bytes;
+    for (int s = m->panel_segment[panel]; s < m->panel_segment[panel + 1]; s++) {
+        if (!m->segments[s].last)
+            continue;
+        const int64_t row = m->segments[s].row;
+        char *a = lanes + row * SP_CSR_WIDTH * bytes, *b = image + row * pixels * bytes;
+        sp_copy_short(to_image ? b : a, to_image ? a : b, n);
+    }
+}
+
 static void run_block(void *pass_, int task, int thread)
 {
     const struct pass *pass = pass_;
@@ -103,30 +126,39 @@ static void run_block(void *pass_, int task, int thread)
 
     struct sp_csr_piece piece[SP_CSR_WIDTH];
     const int pieces = find_pieces(pass, begin, first, end, piece);
-    char *own = pass->context->scratch + (size_t)thread * pass->context->scratch_per_thread +
-                planes_bytes(op);
-    const char *x = pass->x + (size_t)first * bytes;
-    if (op->lanes->source == SP_CSR_PLANES)
-        x = pass->context->scratch + (size_t)first * bytes;
-    if (op->lanes->source == SP_CSR_GATHERED) {
-        sp_csr_gather(op, pass->x, pieces, piece, own);
-        x = own;
-    }
+    const struct layout at = scratch_layout(op);
+    char *own = pass->context->scratch + (size_t)thread * pass->context->scratch_per_thread;
     const int segment = m->panel_segment[panel];
-    pass->run(&(struct sp_csr_work){
+    struct sp_csr_work work = {
         .params = op->params,
-        .x = x,
+        .x = pass->x + (size_t)first * bytes,
         .width = width,
         .segment = m->segments + segment,
         .segments = m->panel_segment[panel + 1] - segment,
         .entries = (const char *)m->entries + m->panel_byte[panel],
-        .partial = own + slab_bytes(op),
-        .y = pass->y,
-        .residual = pass->residual,
-        .channel_pixels = (int64_t)op->shape->out_h * op->shape->out_w,
-        .pieces = pieces,
-        .piece = piece,
-    });
+        .partial = own + at.partial,
+    };
+    if (op->lanes->source == SP_CSR_PLANES) {
+        work.x = pass->context->scratch + (size_t)first * bytes;
+    } else if (op->lanes->source == SP_CSR_GATHERED) {
+        sp_csr_gather(op, pass->x, pieces, piece, own + at.slab);
+        work.x = own + at.slab;
+    }
+    if (piece[0].length == width) { /* the whole block is one run of output pixels */
+        work.y = pass->y + piece[0].output * bytes;
+        work.residual = op->has_residual ? pass->residual + piece[0].output * bytes : NULL;
+        work.channel_step = (int64_t)op->shape->out_h * op->shape->out_w;
+        pass->run(&work);
+        return;
+    }
+    work.y = own + at.output;
+    work.residual = own + at.residual;
+    work.channel_step = SP_CSR_WIDTH;
+    for (int i = 0; op->has_residual && i < pieces; i++)
+        copy_piece(pass, panel, &piece[i], own + at.residual, (char *)pass->residual, 0);
+    pass->run(&work);
+    for (int i = 0; i < pieces; i++)
+        copy_piece(pass, panel, &piece[i], own + at.output, pass->y, 1);
 }
 
 static void fill_channel(void *pass_, int channel, int thread)

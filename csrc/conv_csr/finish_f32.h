@@ -23,31 +23,24 @@ SP_INLINE void begin_f32(const struct sp_csr_work *work, const sp_csr_segment *s
     }
 }
 
-/* Residual, clamp, store. */
-static inline void finish_f32(const struct sp_csr_work *work, int row, float *restrict sums)
+/* Residual, clamp, store; or the row's sums so far. */
+SP_INLINE void end_f32(const struct sp_csr_work *work, const sp_csr_segment *segment,
+                       const float *restrict sums, int n)
 {
+    if (!segment->last) {
+        memcpy(partial_f32(work, segment->row), sums, (size_t)n * sizeof *sums);
+        return;
+    }
     const sp_conv_csr_f32 *p = work->params;
     const float lo = p->lo, hi = p->hi;
-    for (int k = 0; k < work->pieces; k++) {
-        const struct sp_csr_piece *piece = &work->piece[k];
-        const int64_t at = row * work->channel_pixels + piece->output;
-        float *restrict y = (float *)work->y + at;
-        const float *sum = sums + piece->lane, *residual = (const float *)work->residual + at;
-        for (int i = 0; i < piece->length; i++) {
-            float v = p->has_residual ? sum[i] + residual[i] : sum[i];
-            v = v < lo ? lo : v; /* NaN passes */
-            y[i] = v > hi ? hi : v;
-        }
+    const int64_t at = segment->row * work->channel_step;
+    const float *restrict residual = (const float *)work->residual + at;
+    float *restrict y = (float *)work->y + at;
+    for (int i = 0; i < n; i++) {
+        float v = p->has_residual ? sums[i] + residual[i] : sums[i];
+        v = v < lo ? lo : v; /* NaN passes */
+        y[i] = v > hi ? hi : v;
     }
-}
-
-SP_INLINE void end_f32(const struct sp_csr_work *work, const sp_csr_segment *segment,
-                       float *restrict sums, int n)
-{
-    if (segment->last)
-        finish_f32(work, segment->row, sums);
-    else
-        memcpy(partial_f32(work, segment->row), sums, (size_t)n * sizeof *sums);
 }
 
 #endif

@@ -43,25 +43,15 @@ SP_INLINE void finish_s8(const struct sp_csr_work *work, int row, const int32_t 
                          order_fn *to_kernel_order, order_fn *to_pixel_order)
 {
     const sp_epilogue *e = &((const sp_conv_csr_s8 *)work->params)->epilogue;
-    const int64_t channel = row * work->channel_pixels;
-    _Alignas(64) uint8_t pixels[SP_CSR_WIDTH] = {0}, residual[SP_CSR_WIDTH], lanes[SP_CSR_WIDTH];
-    if (e->residual_mode != SP_RESIDUAL_NONE) {
-        for (int i = 0; i < work->pieces; i++) {
-            const struct sp_csr_piece *p = &work->piece[i];
-            sp_copy_short(pixels + p->lane, (const uint8_t *)work->residual + channel + p->output,
-                          p->length);
-        }
-        to_kernel_order(residual, pixels, n);
-    }
+    const int64_t at = row * work->channel_step;
+    _Alignas(64) uint8_t residual[SP_CSR_WIDTH], lanes[SP_CSR_WIDTH];
+    if (e->residual_mode != SP_RESIDUAL_NONE)
+        to_kernel_order(residual, (const uint8_t *)work->residual + at, n);
     requantize_lanes(e, row, sums, residual, lanes, n);
-    to_pixel_order(pixels, lanes, n);
     if (e->table)
         for (int i = 0; i < n; i++)
-            pixels[i] = e->table[pixels[i]];
-    for (int i = 0; i < work->pieces; i++) {
-        const struct sp_csr_piece *p = &work->piece[i];
-        sp_copy_short((uint8_t *)work->y + channel + p->output, pixels + p->lane, p->length);
-    }
+            lanes[i] = e->table[lanes[i]];
+    to_pixel_order((uint8_t *)work->y + at, lanes, n);
 }
 
 /* Adds to `sums` what stands before them, the bias or the row's earlier segments, and keeps the

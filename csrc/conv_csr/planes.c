@@ -4,23 +4,54 @@
 static inline int floor_div(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 static inline int ceil_div(int a, int b) { return floor_div(a + b - 1, b); }
 
+/* ---- every second element ---- */
+
+/* Pairs of elements are read as one integer of twice the size, and truncated. `odd`: keep the
+ * second of each pair. */
+enum { LITTLE_ENDIAN_PAIRS = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ };
+
+#define DEFINE_EVERY_SECOND(name, element, pair, count)                                            \
+    typedef pair name##_pairs __attribute__((vector_size(count * sizeof(pair))));                  \
+    typedef element name##_kept __attribute__((vector_size(count * sizeof(element))));             \
+    static inline void name(char *to, const char *from, int odd)                                   \
+    {                                                                                              \
+        name##_pairs pairs;                                                                        \
+        memcpy(&pairs, from, sizeof pairs);                                                        \
+        if (odd == LITTLE_ENDIAN_PAIRS)                                                            \
+            pairs >>= 8 * sizeof(element);                                                         \
+        name##_kept kept = __builtin_convertvector(pairs, name##_kept);                            \
+        memcpy(to, &kept, sizeof kept);                                                            \
+    }
+DEFINE_EVERY_SECOND(every_second_16_bytes, uint8_t, uint16_t, 16)
+DEFINE_EVERY_SECOND(every_second_4_words, uint32_t, uint64_t, 4)
+
+/* to[i] = from[2 * i] for i < n, n > CHUNK; reads nothing beyond the last of these. */
+#define COPY_EVERY_SECOND(chunk, CHUNK, bytes)                                                     \
+    do {                                                                                           \
+        for (int i = 0; i < n - (CHUNK); i += (CHUNK))                                             \
+            chunk(to + i * (bytes), from + 2 * i * (bytes), 0);                                    \
+        const int last = n - (CHUNK);                                                              \
+        chunk(to + last * (bytes), from + (2 * last - 1) * (bytes), 1);                            \
+    } while (0)
+
 /* Every `step`-th of n elements. */
 static void copy_strided(char *to, const char *from, int n, int step, int element_bytes)
 {
-    if (step == 1) {
-        memcpy(to, from, (size_t)n * (size_t)element_bytes);
-    } else if (element_bytes == 1) {
-        if (step == 2) /* a constant step is vectorized */
-            for (int i = 0; i < n; i++)
-                to[i] = from[2 * i];
-        else
-            for (int i = 0; i < n; i++)
-                to[i] = from[(int64_t)step * i];
-    } else {
+    if (step == 1)
+        sp_copy_short(to, from, n * element_bytes);
+    else if (step == 2 && element_bytes == 1 && n > 16)
+        COPY_EVERY_SECOND(every_second_16_bytes, 16, 1);
+    else if (step == 2 && element_bytes == 4 && n > 4)
+        COPY_EVERY_SECOND(every_second_4_words, 4, 4);
+    else if (element_bytes == 1)
+        for (int i = 0; i < n; i++)
+            to[i] = from[(int64_t)step * i];
+    else
         for (int i = 0; i < n; i++)
             memcpy(to + 4 * i, from + 4 * (int64_t)step * i, 4);
-    }
 }
+
+/* ---- planes ---- */
 
 /* Plane positions r of one axis hold input positions r * stride + phase - pad: the r whose
  * input exists and is read by an output. */
@@ -38,28 +69,34 @@ void sp_csr_fill_planes(const struct sp_csr_operator *op, const char *x, int ima
 {
     const sp_conv_shape *s = op->shape;
     const sp_csr_lanes *l = op->lanes;
-    const size_t bytes = (size_t)op->element_bytes;
+    const int64_t bytes = op->element_bytes;
     const int needed_h = s->out_h + (s->kernel_h - 1) * s->dilation_h / s->stride_h;
     const int needed_w = s->out_w + (s->kernel_w - 1) * s->dilation_w / s->stride_w;
-    char *channel_planes = planes + (size_t)channel * (size_t)l->channel_lanes * bytes;
-    memset(channel_planes, op->fill, (size_t)l->channel_lanes * bytes);
+    char *channel_planes = planes + (int64_t)channel * l->channel_lanes * bytes;
+    memset(channel_planes, op->fill, (size_t)(l->channel_lanes * bytes));
     for (int a = 0; a < l->phases_h; a++)
         for (int b = 0; b < l->phases_w; b++) {
             struct span rows = inside(a, s->stride_h, s->pad_top, s->in_h, needed_h);
             struct span columns = inside(b, s->stride_w, s->pad_left, s->in_w, needed_w);
             if (columns.first >= columns.last)
                 continue;
-            char *plane = channel_planes + (size_t)(a * l->phases_w + b) * l->phase_lanes * bytes;
-            for (int image = 0; image < images; image++)
+            char *plane = channel_planes + (int64_t)(a * l->phases_w + b) * l->phase_lanes * bytes;
+            const int n = columns.last - columns.first;
+            for (int image = 0; image < images; image++) {
+                const int64_t first_row = ((int64_t)image * s->in_c + channel) * s->in_h +
+                                          rows.first * s->stride_h + a - s->pad_top;
+                const char *from =
+                    x +
+                    (first_row * s->in_w + columns.first * s->stride_w + b - s->pad_left) * bytes;
+                char *to = plane + ((int64_t)image * l->image_lanes +
+                                    (int64_t)rows.first * l->row_width + columns.first) *
+                                       bytes;
                 for (int r = rows.first; r < rows.last; r++) {
-                    int64_t row = ((int64_t)image * s->in_c + channel) * s->in_h + r * s->stride_h +
-                                  a - s->pad_top;
-                    int column = columns.first * s->stride_w + b - s->pad_left;
-                    int64_t lane =
-                        (int64_t)image * l->image_lanes + (int64_t)r * l->row_width + columns.first;
-                    copy_strided(plane + lane * bytes, x + (row * s->in_w + column) * bytes,
-                                 columns.last - columns.first, s->stride_w, op->element_bytes);
+                    copy_strided(to, from, n, s->stride_w, op->element_bytes);
+                    from += (int64_t)s->stride_h * s->in_w * op->element_bytes;
+                    to += (int64_t)l->row_width * op->element_bytes;
                 }
+            }
         }
 }
 

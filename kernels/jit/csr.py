@@ -95,9 +95,12 @@ def _accumulate_f32(
 class _Sparse:
     """Non-zero weights of a convolution, and where in the planes each begins to read."""
 
-    def __init__(self, weight: Array, planes: PhasePlanes) -> None:
+    def __init__(self, weight: Array, groups: int, planes: PhasePlanes) -> None:
         self.row_start, columns, self.values = csr_from_dense(weight)
         channel, tap = np.divmod(columns, planes.offsets.size)
+        outputs, per_group = weight.shape[:2]
+        first = np.arange(outputs) // (outputs // groups) * per_group  # channel of each row's group
+        channel += np.repeat(first, np.diff(self.row_start))
         self.offsets = channel * planes.channel_size + planes.offsets.reshape(-1)[tap]
         self.weight_bytes = self.row_start.nbytes + self.values.nbytes + self.offsets.nbytes
 
@@ -106,7 +109,7 @@ class _ConvCsrS8(JitStep):
     def __init__(self, spec: ConvS8, shapes: Sequence[Shape], layout: Layout) -> None:
         super().__init__(spec, shapes, layout)
         self._planes = PhasePlanes(spec.window, *shapes[0][2:])
-        self._weight = _Sparse(spec.weight, self._planes)
+        self._weight = _Sparse(spec.weight, spec.groups, self._planes)
         self._x_zero_point = spec.x_zero_point
         self._epilogue = Epilogue(spec)
         self.weight_bytes = self._weight.weight_bytes + self._epilogue.weight_bytes
@@ -130,7 +133,7 @@ class _ConvCsrF32(JitStep):
     def __init__(self, spec: ConvF32, shapes: Sequence[Shape], layout: Layout) -> None:
         super().__init__(spec, shapes, layout)
         self._planes = PhasePlanes(spec.window, *shapes[0][2:])
-        self._weight = _Sparse(spec.weight, self._planes)
+        self._weight = _Sparse(spec.weight, spec.groups, self._planes)
         self._bias = np.array(spec.bias, np.float32)
         self._clamp = np.float32(spec.lo), np.float32(spec.hi)
         self.weight_bytes = self._weight.weight_bytes + self._bias.nbytes
