@@ -19,6 +19,7 @@ from ..cpus import usable_cpus
 from ..errors import InputError
 from ..model import Model
 from .layers import recorded
+from .renormalize import normalized
 from .training_data import Batch, Dataset, TrainingData, training_data
 from .training_form import TrainingForm, training_form, with_trained
 
@@ -44,6 +45,7 @@ def finetune(
     learning_rate: float = 1e-3,
     batch_size: int = 128,
     teacher: Model | None = None,
+    batch_norm: bool = True,
     keep_zeros: bool = True,
     seed: int = 0,
     threads: int | None = None,
@@ -57,8 +59,9 @@ def finetune(
     them) [N, classes]. batch_size: for arrays.
     teacher: a model with the same classes, usually the uncompressed one: the loss is then
     cross-entropy to the labels plus divergence from the teacher's softened answers (Hinton et al.,
-    2015, arXiv:1503.02531). keep_zeros: zero weights stay zero; only a quantized model that was
-    never pruned gains from False.
+    2015, arXiv:1503.02531). batch_norm: put BatchNorm behind the convolutions of a float model for
+    the time of the training; with batches of a few images better not. keep_zeros: zero weights stay
+    zero; only a quantized model that was never pruned gains from False.
     Weights and biases of Conv, Gemm and MatMul and all of BatchNorm learn. Integers are quantized
     again by the rules of `quantize`, with the width they have; scales of activations stay.
     The optimizer is AdamW with a cosine schedule (Loshchilov and Hutter, 2017, arXiv:1711.05101).
@@ -76,6 +79,11 @@ def finetune(
     form = training_form(model)
     if not form.weights:
         raise InputError("expected a layer to train (Conv, Gemm or MatMul), found none")
+    normal = None
+    if batch_norm and not form.integers:
+        feeds, _ = next(data.epoch(np.random.default_rng(seed)))
+        normal = normalized(form, feeds, teacher)
+        form = normal.form
     with _reproducible(seed, usable_cpus() if threads is None else threads):
         student = _Classifier(TorchGraph(form, keep_zeros), form)
         expert = None
@@ -84,11 +92,14 @@ def finetune(
             expert = _Classifier(TorchGraph(teacher_form), teacher_form)
         _train(student, expert, data, epochs, learning_rate, seed, progress)
         trained, scales = student.graph.trained(), student.graph.scales()
+    if normal is not None:
+        form, trained = normal.plain, normal.folded(trained)
     arguments = {
         "epochs": epochs,
         "learning_rate": learning_rate,
         "batch_size": batch_size,
         "distilled": teacher is not None,
+        "batch_norm": batch_norm,
         "keep_zeros": keep_zeros,
         "seed": seed,
     }
