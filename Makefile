@@ -42,8 +42,8 @@ check-c:
 lint: .venv/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	MYPYPATH=$$(echo build/__editable__.*) $(BIN)/mypy -p sparing
-	$(BIN)/mypy tests
+	MYPYPATH=$$(echo build/__editable__.*):tests $(BIN)/mypy -p sparing
+	MYPYPATH=$$(echo build/__editable__.*):tests $(BIN)/mypy tests
 	$(BIN)/clang-format --dry-run --Werror $(C_FORMATTED)
 	$(BIN)/codespell
 
