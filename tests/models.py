@@ -6,7 +6,7 @@ They use `onnx.helper` alone, so that what a test reads was not written by the c
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,8 +71,8 @@ class GraphBuilder:
 
     def finish(
         self,
-        inputs: dict[str, tuple[int, Dims]],
-        outputs: dict[str, tuple[int, Dims]],
+        inputs: Mapping[str, tuple[int, Dims]],
+        outputs: Mapping[str, tuple[int, Dims]],
         metadata: dict[str, Any] | None = None,
     ) -> ModelProto:
         """The checked model; inputs and outputs as {name: (TensorProto type, shape)}."""

@@ -102,7 +102,11 @@ def test_outputs_by_name_views_of_inputs_and_constants(backend: Any) -> None:
     b = GraphBuilder()
     b.add("Flatten", ["input"], "flat")
     b.add("Relu", ["input"], "relu")
-    b.add("Add", [b.weight("one", np.float32([1])), b.weight("two", np.float32([2]))], "three")
+    b.add(
+        "Add",
+        [b.weight("one", np.ones(1, np.float32)), b.weight("two", np.full(1, 2, np.float32))],
+        "three",
+    )
     b.add("Identity", ["relu"], "again")
     outputs = {
         "again": (TensorProto.FLOAT, ("n", 2, 2, 2)),
