@@ -6,6 +6,7 @@
 #include "conv_s8.h"
 #include "epilogue/epilogue.h"
 #include "gemm_s8/gemm_s8.h"
+#include "gemm_s8/rows.h"
 #include "operators.h"
 
 struct job {
@@ -15,17 +16,21 @@ struct job {
     int pixels;        /* of all images */
     int group_columns; /* output channels of a group */
     int group_panels;
-    int direct; /* patches are read where they are */
+    int pointwise; /* patches are the input's pixels */
+    int direct;    /* and read where they are */
     size_t patch_stride;
     struct sp_split split; /* its panels are those of all groups */
 };
 
-static int reads_in_place(const sp_conv_s8 *p, const struct sp_ukernel_entry *kernel)
+static int is_pointwise(const sp_conv_shape *s)
 {
-    const sp_conv_shape *s = &p->shape;
     return s->kernel_h == 1 && s->kernel_w == 1 && s->stride_h == 1 && s->stride_w == 1 &&
-           s->in_h == s->out_h && s->in_w == s->out_w && s->pad_top == 0 && s->pad_left == 0 &&
-           sp_activation_bytes(kernel) == 1 && s->in_c / s->groups == p->k_padded;
+           s->in_h == s->out_h && s->in_w == s->out_w && s->pad_top == 0 && s->pad_left == 0;
+}
+
+static size_t patch_bytes(const sp_conv_s8 *p, const struct sp_ukernel_entry *kernel)
+{
+    return (size_t)p->k_padded * (size_t)sp_activation_bytes(kernel);
 }
 
 static struct job plan_job(const sp_conv_s8 *p, int threads)
@@ -36,10 +41,9 @@ static struct job plan_job(const sp_conv_s8 *p, int threads)
     job.pixels = s->batch * s->out_h * s->out_w;
     job.group_columns = s->out_c / s->groups;
     job.group_panels = (job.group_columns + nr - 1) / nr;
-    job.direct = reads_in_place(p, job.kernel);
-    job.patch_stride = (size_t)SP_ROUND_UP(p->k_padded * sp_activation_bytes(job.kernel), 64);
-    if (job.direct)
-        job.patch_stride = (size_t)s->in_c;
+    job.pointwise = is_pointwise(s) && s->in_c / s->groups == p->k_padded;
+    job.direct = job.pointwise && sp_activation_bytes(job.kernel) == 1;
+    job.patch_stride = job.direct ? (size_t)s->in_c : patch_bytes(p, job.kernel);
     job.split = sp_split_product(job.kernel, job.pixels, p->k_padded, job.group_panels * s->groups,
                                  threads);
     return job;
@@ -66,8 +70,11 @@ static const void *find_patches(const struct job *job, int group, int first, int
     const uint8_t *x = job->context->input[0];
     if (job->direct)
         return x + (size_t)first * (size_t)s->in_c + group * (s->in_c / s->groups);
-    sp_gather_s8(job->p, x, group, first, rows, scratch, job->patch_stride,
-                 sp_activation_bytes(job->kernel));
+    if (job->pointwise && s->groups == 1)
+        sp_put(scratch, 0, x + (size_t)first * (size_t)s->in_c, rows * s->in_c, 2);
+    else
+        sp_gather_s8(job->p, x, group, first, rows, scratch, job->patch_stride,
+                     sp_activation_bytes(job->kernel));
     return scratch;
 }
 

@@ -10,6 +10,16 @@ struct patch {
     int padding;  /* the value outside the image */
 };
 
+/* A patch inside the image whose rows of taps are each one stretch of memory. */
+SP_INLINE void put_inner_patch(const sp_conv_shape *s, struct patch at, void *to, int bytes)
+{
+    const int row = s->kernel_w * at.channels;
+    const int64_t apart = (int64_t)s->dilation_h * s->in_w * s->in_c;
+    const uint8_t *from = at.image + ((int64_t)at.y * s->in_w + at.x) * s->in_c;
+    for (int i = 0; i < s->kernel_h; i++)
+        sp_put(to, i * row, from + i * apart, row, bytes);
+}
+
 /* One row of taps that are neighbours in memory: taps left of the image, inside, right of it. */
 SP_INLINE void put_whole_row(const sp_conv_shape *s, struct patch at, int y, void *to, int k,
                              int bytes)
@@ -38,7 +48,8 @@ SP_INLINE void put_taps(const sp_conv_shape *s, struct patch at, int y, void *to
     }
 }
 
-SP_INLINE void put_patch(const sp_conv_shape *s, struct patch at, int k_padded, void *to, int bytes)
+/* A patch anywhere. */
+SP_INLINE void put_patch(const sp_conv_shape *s, struct patch at, void *to, int bytes)
 {
     const int row = s->kernel_w * at.channels, whole = s->groups == 1 && s->dilation_w == 1;
     int k = 0;
@@ -51,7 +62,6 @@ SP_INLINE void put_patch(const sp_conv_shape *s, struct patch at, int k_padded, 
         else
             put_taps(s, at, y, to, k, bytes);
     }
-    sp_fill(to, k, 0, k_padded - k, bytes);
 }
 
 SP_INLINE void put_patches(const sp_conv_s8 *p, const uint8_t *x, int group, int first, int rows,
@@ -61,12 +71,19 @@ SP_INLINE void put_patches(const sp_conv_s8 *p, const uint8_t *x, int group, int
     const int pixels = s->out_h * s->out_w;
     const int64_t image_bytes = (int64_t)s->in_h * s->in_w * s->in_c;
     int image = first / pixels, oy = first % pixels / s->out_w, ox = first % s->out_w;
+    const int last_y = s->in_h - 1 - (s->kernel_h - 1) * s->dilation_h;
+    const int last_x = s->in_w - 1 - (s->kernel_w - 1) * s->dilation_w;
+    const int whole_rows = s->groups == 1 && s->dilation_w == 1;
     struct patch at = {.channels = s->in_c / s->groups, .padding = p->x_zero_point};
     for (int row = 0; row < rows; row++) {
         at.image = x + image * image_bytes + group * at.channels;
         at.y = oy * s->stride_h - s->pad_top;
         at.x = ox * s->stride_w - s->pad_left;
-        put_patch(s, at, p->k_padded, (char *)y + (size_t)row * stride, bytes);
+        const int inside = at.y >= 0 && at.y <= last_y && at.x >= 0 && at.x <= last_x;
+        if (inside && whole_rows)
+            put_inner_patch(s, at, (char *)y + (size_t)row * stride, bytes);
+        else
+            put_patch(s, at, (char *)y + (size_t)row * stride, bytes);
         if (++ox == s->out_w) {
             ox = 0;
             if (++oy == s->out_h) {

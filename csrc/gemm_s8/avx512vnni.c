@@ -65,7 +65,7 @@ sp_gemm_s8_fn sp_gemm_s8_6x64_avx512vnni;
 void sp_gemm_s8_6x64_avx512vnni(const void *a, size_t a_stride, int rows, const void *w, int k,
                                 int columns, int32_t *sum)
 {
-    switch (columns / VECTOR) {
+    switch ((columns + VECTOR - 1) / VECTOR) {
     case 1:
         all_rows(1, a, a_stride, rows, w, k, sum);
         break;

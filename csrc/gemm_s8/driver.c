@@ -45,7 +45,7 @@ int sp_panel_sums(const struct sp_panels *panels, int panel, const void *a, size
     /* All panels before this one are whole. */
     const size_t bytes_before = (size_t)column * (size_t)panels->k * (size_t)kernel->weight_bytes;
     ((sp_gemm_s8_fn *)kernel->run)(a, a_stride, rows, panels->weights + bytes_before, panels->k,
-                                   SP_ROUND_UP(columns, SP_COLUMN_GROUP), sum);
+                                   columns, sum);
     *first = column;
     return columns;
 }
@@ -70,17 +70,6 @@ size_t sp_scratch_gemm_s8(const void *params)
     return rows * SP_ROUND_UP(row_bytes(p, kernel), 64) + rows * (size_t)kernel->nr * 4;
 }
 
-static void copy_row(void *to, const uint8_t *x, int k, int k_padded, int bytes)
-{
-    if (bytes == 1) {
-        sp_put(to, 0, x, k, 1);
-        sp_fill(to, k, 0, k_padded - k, 1);
-    } else {
-        sp_put(to, 0, x, k, 2);
-        sp_fill(to, k, 0, k_padded - k, 2);
-    }
-}
-
 /* The block's rows in the form the micro-kernel reads: where they are, or copied. */
 static const void *prepare_rows(const sp_gemm_s8 *p, const struct sp_ukernel_entry *kernel,
                                 const uint8_t *x, int rows, void *scratch, size_t *stride)
@@ -90,8 +79,10 @@ static const void *prepare_rows(const sp_gemm_s8 *p, const struct sp_ukernel_ent
         return x;
     *stride = SP_ROUND_UP(row_bytes(p, kernel), 64);
     for (int i = 0; i < rows; i++)
-        copy_row((char *)scratch + (size_t)i * *stride, x + (size_t)i * (size_t)p->k, p->k,
-                 p->k_padded, sp_activation_bytes(kernel));
+        if (sp_activation_bytes(kernel) == 1)
+            sp_put((char *)scratch + (size_t)i * *stride, 0, x + (size_t)i * (size_t)p->k, p->k, 1);
+        else
+            sp_put((char *)scratch + (size_t)i * *stride, 0, x + (size_t)i * (size_t)p->k, p->k, 2);
     return scratch;
 }
 

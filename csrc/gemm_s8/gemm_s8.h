@@ -8,9 +8,9 @@
 /* sum[i][j] = sum_k a[i][k] * w[k][j], i < rows, j < columns, modulo 2^32.
  *
  * a: activations, row i at a + i * a_stride bytes; uint8, or for k_group 2 uint8 widened to int16.
- * w: one packed panel, [k / k_group][columns][k_group]. k: a multiple of k_group. columns: a
- * multiple of SP_COLUMN_GROUP, at most nr. rows: any number; no others are read or written.
- * sum: [rows][nr]. */
+ * w: one packed panel, [k / k_group][columns rounded up to SP_COLUMN_GROUP][k_group]. k: a multiple
+ * of k_group. columns: at most nr. rows: any number; no others are read or written. sum:
+ * [rows][nr], of which columns beyond `columns` may be written or not. */
 typedef void sp_gemm_s8_fn(const void *a, size_t a_stride, int rows, const void *w, int k,
                            int columns, int32_t *sum);
 

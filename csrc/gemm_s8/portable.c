@@ -29,7 +29,7 @@ sp_gemm_s8_fn sp_gemm_s8_4x16_portable, sp_gemm_s16_4x16_portable;
 void sp_gemm_s8_4x16_portable(const void *a, size_t a_stride, int rows, const void *w, int k,
                               int columns, int32_t *sum)
 {
-    (void)columns; /* always 16 */
+    (void)columns; /* computes all 16 */
     for (int i = 0; i < rows; i += ROWS)
         tile_s8((const uint8_t *)a + (size_t)i * a_stride, a_stride, rows - i, w, k,
                 sum + (size_t)i * COLUMNS);
@@ -38,7 +38,7 @@ void sp_gemm_s8_4x16_portable(const void *a, size_t a_stride, int rows, const vo
 void sp_gemm_s16_4x16_portable(const void *a, size_t a_stride, int rows, const void *w, int k,
                                int columns, int32_t *sum)
 {
-    (void)columns; /* always 16 */
+    (void)columns; /* computes all 16 */
     for (int i = 0; i < rows; i += ROWS)
         tile_s16((const uint8_t *)a + (size_t)i * a_stride, a_stride, rows - i, w, k,
                  sum + (size_t)i * COLUMNS);
