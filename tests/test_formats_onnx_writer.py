@@ -76,6 +76,19 @@ def test_oldest_ir_version_that_the_opset_allows(opset: int, ir: int) -> None:
     assert to_proto(single(Node("Relu", ("x",), ("y",)), opset=opset)).ir_version == ir
 
 
+def test_equal_names_of_nodes_become_different(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="it refuses equal names of nodes")
+    steps = zip(("x", "a", "b", "c"), ("a", "b", "c", "y"), ("n", "n", "n_1", "n"), strict=True)
+    nodes = tuple(Node("Neg", (x,), (y,), name=name) for x, y, name in steps)
+    path = tmp_path / "net.onnx"
+    outputs = (replace(VECTOR, name="y"),)
+    write_onnx(Model(nodes=nodes, inputs=(VECTOR,), outputs=outputs, weights={}, opset=17), path)
+    assert [node.name for node in onnx.load(path).graph.node] == ["n", "n_2", "n_1", "n_3"]
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    x = np.float32([1, -2])
+    assert np.array_equal(session.run(None, {"x": x})[0], x)
+
+
 def test_sparse_weights_are_written_dense(tmp_path: Path) -> None:
     dense = np.zeros((2, 3), np.float32)
     dense[0, 2] = -0.0

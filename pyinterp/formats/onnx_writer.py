@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,10 @@ def to_proto(model: Model) -> Any:
     imports += [helper.make_opsetid(domain, 1) for domain in domains]
     oldest = helper.find_min_ir_version_for(imports[:1])
     graph = helper.make_graph(
-        nodes=[_node(node, model.opset) for node in model.nodes],
+        nodes=[
+            _node(node, name, model.opset)
+            for node, name in zip(model.nodes, _node_names(model.nodes), strict=True)
+        ],
         name="sparing",
         inputs=[_info(info) for info in model.inputs],
         outputs=[_info(info) for info in model.outputs],
@@ -80,11 +85,26 @@ def _infer_output_shapes(onnx: Any, proto: Any) -> None:
         output.CopyFrom(known)
 
 
-def _node(node: Node, opset: int) -> Any:
+def _node_names(nodes: Sequence[Node]) -> list[str]:
+    """The nodes' names, with a number where one occurs again: onnxruntime refuses equal ones."""
+    taken = {node.name for node in nodes}
+    seen: set[str] = set()
+    names = []
+    for node in nodes:
+        name = node.name
+        if name and name in seen:
+            name = next(n for i in count(1) if (n := f"{node.name}_{i}") not in taken)
+            taken.add(name)
+        seen.add(name)
+        names.append(name)
+    return names
+
+
+def _node(node: Node, name: str, opset: int) -> Any:
     from onnx import helper
 
     message = helper.make_node(
-        node.op_type, node.inputs, node.outputs, name=node.name or None, domain=node.domain or None
+        node.op_type, node.inputs, node.outputs, name=name or None, domain=node.domain or None
     )
     for key in sorted(node.attributes):
         message.attribute.append(_attribute(node, key, opset))
