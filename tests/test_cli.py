@@ -14,7 +14,7 @@ from models import LABELS, residual_net
 from PIL import Image
 
 import sparing
-from sparing.cli import COMMANDS, main
+from sparing.cli import COMMANDS, _parser, main
 
 CAPTURE = pytest.CaptureFixture[str]
 OUTPUTS = len(LABELS)
@@ -64,6 +64,17 @@ def test_the_overview_names_every_command(capsys: CAPTURE) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
     assert all(f"    {command} " in out for command in COMMANDS)
+
+
+def test_the_readme_shows_every_command_as_it_is_parsed() -> None:
+    readme = Path(__file__).resolve().parents[1] / "README.md"
+    text = readme.read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line.split("  #")[0].split() for line in text.splitlines()]
+    shown = [words[1:] for words in lines if words and words[0].endswith("sparing")]
+    shown = [words for words in shown if words and words[0] in COMMANDS]
+    assert {words[0] for words in shown} == set(COMMANDS)
+    for words in shown:
+        assert _parser().parse_args(words).run is not None
 
 
 def test_info_counts_what_the_network_has(net: str, small: str, capsys: CAPTURE) -> None:

@@ -85,7 +85,7 @@ def test_equal_names_of_nodes_become_different(tmp_path: Path) -> None:
     write_onnx(Model(nodes=nodes, inputs=(VECTOR,), outputs=outputs, weights={}, opset=17), path)
     assert [node.name for node in onnx.load(path).graph.node] == ["n", "n_2", "n_1", "n_3"]
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    x = np.float32([1, -2])
+    x = np.array([1, -2], np.float32)
     assert np.array_equal(session.run(None, {"x": x})[0], x)
 
 
