@@ -114,7 +114,7 @@ def _latency(report: Report, threads: int) -> str:
     axes.set_yticks(positions, labels)
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.set_xlabel(f"milliseconds a batch, {threads} threads: median, and 90th percentile")
+    axes.set_xlabel(f"milliseconds a batch (threads: {threads}): median, and 90th percentile")
     return _svg(figure)
 
 
