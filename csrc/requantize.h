@@ -10,19 +10,32 @@
 
 #include "internal.h"
 
-/* rint half to even, clamp, convert, add the zero point; all three at once.
+/* Clamp and rint half to even, plus 1.5 * 2^23.
  *
  * The bounds are integers, so clamping first gives the same. Then |f| <= 255, and adding 1.5 * 2^23
  * leaves a float whose unit is 1: the addition itself rounds half to even, and the integer stands
  * in the low bits, in two's complement. This needs no rounding instruction (SSE2 has none). */
-SP_INLINE uint8_t sp_round(float real, float lo, float hi, int zero_point)
+#define SP_ROUNDER 12582912.0F
+SP_INLINE float sp_clamp_round(float real, float lo, float hi)
 {
     float f = real < lo ? lo : real;
     f = f > hi ? hi : f;
-    f += 12582912.0F;
+    return f + SP_ROUNDER;
+}
+
+/* rint half to even, clamp, convert, add the zero point; all at once. */
+SP_INLINE uint8_t sp_round(float real, float lo, float hi, int zero_point)
+{
+    float f = sp_clamp_round(real, lo, hi);
     int32_t bits;
     memcpy(&bits, &f, sizeof bits);
     return (uint8_t)(bits + zero_point);
+}
+
+/* The same without the zero point, as a float. */
+SP_INLINE float sp_round_to_float(float real, float lo, float hi)
+{
+    return sp_clamp_round(real, lo, hi) - SP_ROUNDER;
 }
 
 /* A range's clamp bounds relative to its zero point, as the rule wants them. */

@@ -17,10 +17,9 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 I64 = npt.NDArray[np.int64]
 
-# Instructions of the AVX2 kernel (64 lanes) for a pair, for adding one more pair to a window, and
-# for a window.
-PAIR_COST, ADD_COST, WINDOW_COST = 15, 4, 12
-MAX_WINDOW = 4
+# Time of the AVX2 kernel for a pair, and for ending a window (measured; only their ratio counts).
+PAIR_COST, WINDOW_COST = 17, 4
+MAX_WINDOW = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ def pair_up(value: Array, segment: I64, count: I64, x_max: int) -> Pairing:
     best = float(pairs.sum()) * (PAIR_COST + WINDOW_COST)
     for size in range(2, MAX_WINDOW + 1):
         found, at = _windows(positive, negative, pair_segment, pairs, size, limit)
-        cost = float(found.sum()) * (size * PAIR_COST + (size - 1) * ADD_COST + WINDOW_COST)
+        cost = float(found.sum()) * (size * PAIR_COST + WINDOW_COST)
         if cost < best:
             best, window, windows, place = cost, size, found, at
     return Pairing(2 * place[pair_of] + slot % 2, windows * window, window)

@@ -39,6 +39,14 @@ static void to_pixel_order(uint8_t *to, const uint8_t *from, int n)
             _mm256_permutevar8x32_epi32(_mm256_loadu_si256((const __m256i *)(from + i)), order));
 }
 
+static void finish(const struct sp_csr_work *work, struct finished *f, int n)
+{
+    if (n == 64)
+        finish_lanes(work, f, 64, to_kernel_order, to_pixel_order);
+    else
+        finish_lanes(work, f, 32, to_kernel_order, to_pixel_order);
+}
+
 /* Adds one window of pairs for `vectors` times 32 lanes; low and high have two vectors for each. */
 SP_INLINE void add_window(const uint8_t *x, const struct sp_csr_pair *pair, int window, int vectors,
                           __m256i *low, __m256i *high)
@@ -55,6 +63,10 @@ SP_INLINE void add_window(const uint8_t *x, const struct sp_csr_pair *pair, int 
             __m256i second = _mm256_maddubs_epi16(_mm256_unpackhi_epi8(a, b), weights);
             sum[2 * v] = k ? _mm256_add_epi16(sum[2 * v], first) : first;
             sum[2 * v + 1] = k ? _mm256_add_epi16(sum[2 * v + 1], second) : second;
+            if (k) {
+                PIN(sum[2 * v]);
+                PIN(sum[2 * v + 1]);
+            }
         }
     }
     SP_UNROLL for (int i = 0; i < 2 * vectors; i++)
@@ -85,18 +97,19 @@ SP_INLINE void run_s8(const struct sp_csr_work *work, int window, int vectors)
 {
     const struct sp_csr_pair *pair = work->entries;
     const uint8_t *x = work->x;
+    struct finished f;
+    f.count = 0;
     for (int s = 0; s < work->segments; s++) {
         const sp_csr_segment *segment = &work->segment[s];
         __m256i low[4], high[4];
         SP_UNROLL for (int i = 0; i < 2 * vectors; i++) low[i] = high[i] = _mm256_setzero_si256();
         for (const struct sp_csr_pair *end = pair + segment->steps; pair < end; pair += window)
             add_window(x, pair, window, vectors, low, high);
-        _Alignas(32) int32_t sums[SP_CSR_WIDTH];
-        store_sums(sums, vectors, low, high);
-        add_partial_s8(work, segment, sums, 32 * vectors);
-        if (segment->last)
-            finish_s8(work, segment->row, sums, 32 * vectors, to_kernel_order, to_pixel_order);
+        store_sums(f.sums[f.count], vectors, low, high);
+        if (end_segment(work, segment, &f, 32 * vectors))
+            finish(work, &f, 32 * vectors);
     }
+    finish(work, &f, 32 * vectors);
 }
 
 #define DEFINE_WINDOW(window)                                                                      \
@@ -109,12 +122,10 @@ SP_INLINE void run_s8(const struct sp_csr_work *work, int window, int vectors)
     }
 DEFINE_WINDOW(1)
 DEFINE_WINDOW(2)
-DEFINE_WINDOW(3)
-DEFINE_WINDOW(4)
 
 void sp_conv_csr_s8_64_avx2(const struct sp_csr_work *work)
 {
-    static sp_csr_fn *const by_window[] = {window_1, window_2, window_3, window_4};
+    static sp_csr_fn *const by_window[] = {window_1, window_2};
     by_window[((const sp_conv_csr_s8 *)work->params)->window - 1](work);
 }
 

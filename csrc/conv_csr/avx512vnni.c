@@ -40,6 +40,16 @@ static void to_pixel_order(uint8_t *to, const uint8_t *from, int n)
         memcpy(to, from, 16);
 }
 
+static void finish(const struct sp_csr_work *work, struct finished *f, int n)
+{
+    if (n == 64)
+        finish_lanes(work, f, 64, to_kernel_order, to_pixel_order);
+    else if (n == 32)
+        finish_lanes(work, f, 32, to_kernel_order, to_pixel_order);
+    else
+        finish_lanes(work, f, 16, to_kernel_order, to_pixel_order);
+}
+
 /* The same code for 64, 32 and 16 lanes: `vector` is the type, `mm` the intrinsics' prefix and `si`
  * their suffix for whole vectors. */
 #define DEFINE_RUN(width, vector, mm, si)                                                          \
@@ -47,6 +57,8 @@ static void to_pixel_order(uint8_t *to, const uint8_t *from, int n)
     {                                                                                              \
         const struct sp_csr_quad *quad = work->entries;                                            \
         const uint8_t *x = work->x;                                                                \
+        struct finished f;                                                                         \
+        f.count = 0;                                                                               \
         for (int s = 0; s < work->segments; s++) {                                                 \
             const sp_csr_segment *segment = &work->segment[s];                                     \
             vector acc0 = mm##_setzero_##si(), acc1 = acc0, acc2 = acc0, acc3 = acc0;              \
@@ -63,13 +75,12 @@ static void to_pixel_order(uint8_t *to, const uint8_t *from, int n)
                 acc2 = mm##_dpbusd_epi32(acc2, mm##_unpacklo_epi16(ab, cd), weights);              \
                 acc3 = mm##_dpbusd_epi32(acc3, mm##_unpackhi_epi16(ab, cd), weights);              \
             }                                                                                      \
-            _Alignas(64) int32_t sums[width];                                                      \
-            vector *out = (vector *)sums;                                                          \
+            vector *out = (vector *)f.sums[f.count];                                               \
             out[0] = acc0, out[1] = acc1, out[2] = acc2, out[3] = acc3;                            \
-            add_partial_s8(work, segment, sums, width);                                            \
-            if (segment->last)                                                                     \
-                finish_s8(work, segment->row, sums, width, to_kernel_order, to_pixel_order);       \
+            if (end_segment(work, segment, &f, width))                                             \
+                finish(work, &f, width);                                                           \
         }                                                                                          \
+        finish(work, &f, width);                                                                   \
     }
 DEFINE_RUN(64, __m512i, _mm512, si512)
 DEFINE_RUN(32, __m256i, _mm256, si256)

@@ -93,21 +93,22 @@ static int find_pieces(const struct pass *pass, int begin, int first, int end,
     return pieces;
 }
 
-/* Copy a piece of every row of a panel between [out_c][64] lanes and an image's planes. */
-static void copy_piece(const struct pass *pass, int panel, const struct sp_csr_piece *piece,
-                       char *lanes, char *image, int to_image)
+/* Copy the pieces of a panel's rows between [out_c][64] lanes and an image's planes. */
+static void copy_pieces(const struct pass *pass, int panel, int pieces,
+                        const struct sp_csr_piece *piece, char *lanes, char *image, int to_image)
 {
     const sp_csr_matrix *m = pass->op->matrix;
-    const int bytes = pass->op->element_bytes, n = piece->length * bytes;
+    const int bytes = pass->op->element_bytes;
     const int64_t pixels = (int64_t)pass->op->shape->out_h * pass->op->shape->out_w;
-    lanes += piece->lane * bytes;
-    image += piece->output * bytes;
     for (int s = m->panel_segment[panel]; s < m->panel_segment[panel + 1]; s++) {
         if (!m->segments[s].last)
             continue;
-        const int64_t row = m->segments[s].row;
-        char *a = lanes + row * SP_CSR_WIDTH * bytes, *b = image + row * pixels * bytes;
-        sp_copy_short(to_image ? b : a, to_image ? a : b, n);
+        char *row_lanes = lanes + (int64_t)m->segments[s].row * SP_CSR_WIDTH * bytes;
+        char *row_image = image + m->segments[s].row * pixels * bytes;
+        for (int i = 0; i < pieces; i++) {
+            char *a = row_lanes + piece[i].lane * bytes, *b = row_image + piece[i].output * bytes;
+            sp_copy_short(to_image ? b : a, to_image ? a : b, piece[i].length * bytes);
+        }
     }
 }
 
@@ -154,11 +155,10 @@ static void run_block(void *pass_, int task, int thread)
     work.y = own + at.output;
     work.residual = own + at.residual;
     work.channel_step = SP_CSR_WIDTH;
-    for (int i = 0; op->has_residual && i < pieces; i++)
-        copy_piece(pass, panel, &piece[i], own + at.residual, (char *)pass->residual, 0);
+    if (op->has_residual)
+        copy_pieces(pass, panel, pieces, piece, own + at.residual, (char *)pass->residual, 0);
     pass->run(&work);
-    for (int i = 0; i < pieces; i++)
-        copy_piece(pass, panel, &piece[i], own + at.output, pass->y, 1);
+    copy_pieces(pass, panel, pieces, piece, own + at.output, pass->y, 1);
 }
 
 static void fill_channel(void *pass_, int channel, int thread)

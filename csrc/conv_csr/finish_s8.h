@@ -6,16 +6,26 @@
 #include "csr.h"
 #include "requantize.h"
 
-/* sums and residual in any common order of lanes. */
+/* Rows whose sums are complete. They are finished several at a time: one row alone is a long chain
+ * of dependent instructions. Each row's lanes are in the order that the micro-kernel likes. */
+enum { FINISH_ROWS = 8 };
+struct finished {
+    int count, row[FINISH_ROWS];
+    _Alignas(64) int32_t sums[FINISH_ROWS][SP_CSR_WIDTH];
+};
+
+/* y = the rule for n lanes; residual in the order of sums. */
 SP_INLINE void requantize_lanes(const sp_epilogue *e, int row, const int32_t *restrict sums,
                                 const uint8_t *restrict residual, uint8_t *restrict y, int n)
 {
+    const int32_t bias = e->bias[row];
     const float multiplier = e->multiplier[row];
     const sp_range output = e->output, middle = e->conv_output;
     const float lo = sp_lo(output), hi = sp_hi(output);
     if (e->residual_mode == SP_RESIDUAL_NONE) {
         for (int i = 0; i < n; i++)
-            y[i] = sp_round((float)sums[i] * multiplier, lo, hi, output.zero_point);
+            y[i] = sp_round((float)sp_wrapping_add(sums[i], bias) * multiplier, lo, hi,
+                            output.zero_point);
         return;
     }
     const float middle_lo = sp_lo(middle), middle_hi = sp_hi(middle);
@@ -23,15 +33,16 @@ SP_INLINE void requantize_lanes(const sp_epilogue *e, int row, const int32_t *re
     const int r_zero = e->residual_zero_point;
     if (e->residual_mode == SP_RESIDUAL_ACCUMULATOR) {
         for (int i = 0; i < n; i++) {
-            float real = (float)sums[i] * multiplier + (float)(residual[i] - r_zero) * r_multiplier;
+            float real = (float)sp_wrapping_add(sums[i], bias) * multiplier +
+                         (float)(residual[i] - r_zero) * r_multiplier;
             y[i] = sp_round(real, lo, hi, output.zero_point);
         }
         return;
     }
     for (int i = 0; i < n; i++) {
-        int t = sp_round((float)sums[i] * multiplier, middle_lo, middle_hi, middle.zero_point) -
-                middle.zero_point;
-        float real = (float)t * t_multiplier + (float)(residual[i] - r_zero) * r_multiplier;
+        float t = sp_round_to_float((float)sp_wrapping_add(sums[i], bias) * multiplier, middle_lo,
+                                    middle_hi);
+        float real = t * t_multiplier + (float)(residual[i] - r_zero) * r_multiplier;
         y[i] = sp_round(real, lo, hi, output.zero_point);
     }
 }
@@ -39,37 +50,42 @@ SP_INLINE void requantize_lanes(const sp_epilogue *e, int row, const int32_t *re
 /* The micro-kernel's order of lanes: to_kernel_order and to_pixel_order copy n bytes. */
 typedef void order_fn(uint8_t *to, const uint8_t *from, int n);
 
-SP_INLINE void finish_s8(const struct sp_csr_work *work, int row, const int32_t *sums, int n,
-                         order_fn *to_kernel_order, order_fn *to_pixel_order)
+SP_INLINE void finish_lanes(const struct sp_csr_work *work, struct finished *f, int n,
+                            order_fn *to_kernel_order, order_fn *to_pixel_order)
 {
     const sp_epilogue *e = &((const sp_conv_csr_s8 *)work->params)->epilogue;
-    const int64_t at = row * work->channel_step;
-    _Alignas(64) uint8_t residual[SP_CSR_WIDTH], lanes[SP_CSR_WIDTH];
+    _Alignas(64) uint8_t residual[FINISH_ROWS][SP_CSR_WIDTH], y[FINISH_ROWS][SP_CSR_WIDTH];
     if (e->residual_mode != SP_RESIDUAL_NONE)
-        to_kernel_order(residual, (const uint8_t *)work->residual + at, n);
-    requantize_lanes(e, row, sums, residual, lanes, n);
+        for (int r = 0; r < f->count; r++)
+            to_kernel_order(residual[r],
+                            (const uint8_t *)work->residual + f->row[r] * work->channel_step, n);
+    for (int r = 0; r < f->count; r++)
+        requantize_lanes(e, f->row[r], f->sums[r], residual[r], y[r], n);
     if (e->table)
-        for (int i = 0; i < n; i++)
-            lanes[i] = e->table[lanes[i]];
-    to_pixel_order((uint8_t *)work->y + at, lanes, n);
+        for (int r = 0; r < f->count; r++)
+            for (int i = 0; i < n; i++)
+                y[r][i] = e->table[y[r][i]];
+    for (int r = 0; r < f->count; r++)
+        to_pixel_order((uint8_t *)work->y + f->row[r] * work->channel_step, y[r], n);
+    f->count = 0;
 }
 
-/* Adds to `sums` what stands before them, the bias or the row's earlier segments, and keeps the
- * result where more segments follow. */
-SP_INLINE void add_partial_s8(const struct sp_csr_work *work, const sp_csr_segment *segment,
-                              int32_t *restrict sums, int n)
+/* After a segment whose sums stand in f->sums[f->count]: adds what the row's earlier segments left,
+ * and says whether f is full. */
+SP_INLINE int end_segment(const struct sp_csr_work *work, const sp_csr_segment *segment,
+                          struct finished *f, int n)
 {
-    const sp_epilogue *e = &((const sp_conv_csr_s8 *)work->params)->epilogue;
+    int32_t *restrict sums = f->sums[f->count];
     int32_t *restrict partial = (int32_t *)work->partial + (int64_t)segment->row * SP_CSR_WIDTH;
-    const int32_t bias = e->bias[segment->row];
-    if (segment->first)
-        for (int i = 0; i < n; i++)
-            sums[i] = sp_wrapping_add(sums[i], bias);
-    else
+    if (!segment->first)
         for (int i = 0; i < n; i++)
             sums[i] = sp_wrapping_add(sums[i], partial[i]);
-    if (!segment->last)
+    if (!segment->last) {
         memcpy(partial, sums, (size_t)n * sizeof *sums);
+        return 0;
+    }
+    f->row[f->count++] = segment->row;
+    return f->count == FINISH_ROWS;
 }
 
 #endif

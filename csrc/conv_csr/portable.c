@@ -7,23 +7,23 @@ static void copy_order(uint8_t *to, const uint8_t *from, int n) { memcpy(to, fro
 void sp_conv_csr_s8_64_portable(const struct sp_csr_work *work)
 {
     const struct sp_csr_single *entry = work->entries;
+    const int n = work->width;
+    struct finished f;
+    f.count = 0;
     for (int s = 0; s < work->segments; s++) {
         const sp_csr_segment *segment = &work->segment[s];
-        uint32_t sums[SP_CSR_WIDTH] = {0};
+        int32_t *restrict sums = f.sums[f.count];
+        memset(sums, 0, sizeof f.sums[0]);
         for (int k = 0; k < segment->steps; k++, entry++) {
             const uint8_t *x = (const uint8_t *)work->x + entry->offset;
-            const uint32_t weight = (uint32_t)entry->weight;
-            if (work->width == SP_CSR_WIDTH)
-                for (int i = 0; i < SP_CSR_WIDTH; i++)
-                    sums[i] += x[i] * weight;
-            else
-                for (int i = 0; i < work->width; i++)
-                    sums[i] += x[i] * weight;
+            const int32_t weight = entry->weight;
+            for (int i = 0; i < n; i++)
+                sums[i] = sp_wrapping_add(sums[i], x[i] * weight);
         }
-        add_partial_s8(work, segment, (int32_t *)sums, work->width);
-        if (segment->last)
-            finish_s8(work, segment->row, (int32_t *)sums, work->width, copy_order, copy_order);
+        if (end_segment(work, segment, &f, n))
+            finish_lanes(work, &f, n, copy_order, copy_order);
     }
+    finish_lanes(work, &f, n, copy_order, copy_order);
 }
 
 void sp_conv_csr_f32_64_portable(const struct sp_csr_work *work)
