@@ -109,7 +109,7 @@ def _windows(
 ) -> tuple[I64, I64]:
     """Windows of each segment, and each pair's place (window * size + position in it).
 
-    Pairs are dealt to windows by falling size, to and fro, so that sums come out alike; a segment
+    Pairs are dealt to windows by falling size, back and forth, so that sums come out alike; a segment
     whose windows break the limit gets more of them.
     """
     start = np.cumsum(pairs) - pairs
