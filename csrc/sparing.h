@@ -80,8 +80,8 @@ typedef struct {
 
 /* Dense 3x3 convolution, nhwc, stride 1, dilation 1, one group, by the Winograd transform F(4x4,
  * 3x3): csrc/winograd_s8/winograd_s8.h says how, and where it is exact. weights: transformed to
- * int16, 36 matrices of in_c rows and out_c columns, each packed in panels as for sp_conv_s8. 64
- * values behind the epilogue's bias and multiplier must be readable. */
+ * int16, [blocks of 64 output channels][36] matrices of in_c rows, each packed in panels as for
+ * sp_conv_s8. 64 values behind the epilogue's bias and multiplier must be readable. */
 typedef struct {
     sp_conv_shape shape;
     int ukernel;

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..ops import fused_spec as fs
 from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
 from . import native, packing
@@ -18,6 +20,8 @@ from .native_elementwise import check_size, fill_shape
 from .packing_winograd import transform_weights
 from .step import ArraySpec, Layout, Shape, in_layout
 
+BLOCK_COLUMNS = 64  # SP_BLOCK_COLUMNS in csrc/winograd_s8/winograd_s8.h
+
 
 def winograd_s8(
     spec: fs.ConvS8, shapes: Sequence[Shape], layout: Layout, threads: int
@@ -26,7 +30,12 @@ def winograd_s8(
     output = output_shape(spec, shapes)
     check_size(output, *shapes)
     ukernel = native.ukernels("winograd_s8")[0]
-    weights = packing.pack_panels(transform_weights(spec.weight), ukernel.nr, ukernel.k_group)
+    matrices = transform_weights(spec.weight)
+    blocks = [
+        packing.pack_panels(matrices[:, i : i + BLOCK_COLUMNS], ukernel.nr, ukernel.k_group)
+        for i in range(0, matrices.shape[1], BLOCK_COLUMNS)
+    ]
+    weights = native.aligned(np.concatenate(blocks))
     params = ffi.new("sp_winograd_s8 *")
     fill_shape(params.shape, spec.window, spec.groups, shapes[0], output)
     params.ukernel, params.x_zero_point = ukernel.index, spec.x_zero_point

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from case_builders import Case, conv_s8
+from case_builders import Case, Values, conv_s8
 from case_sizes import S8
 from kernel_checks import check, isas_to_test, require, thread_counts
 
@@ -20,22 +20,26 @@ PADS = (1, 1, 1, 1)
 each_backend = pytest.mark.parametrize("kernel", WINOGRAD, ids=lambda kernel: kernel.backend)
 
 
+def spec_of(case: Case) -> fs.ConvS8:
+    assert isinstance(case.spec, fs.ConvS8)
+    return case.spec
+
+
 def judge(kernel: Kernel, case: Case) -> None:
     require(kernel.backend)
-    assert isinstance(case.spec, fs.ConvS8)
-    assert not conditions.winograd_s8(case.spec)
+    assert not conditions.winograd_s8(spec_of(case))
     for isa in isas_to_test(kernel.backend):
         check(kernel, case, "nhwc", thread_counts(kernel), isa)
 
 
 def with_weight(case: Case, weight: fs.Array) -> Case:
     """The case with other weights, no bias, and results near 0 and 255 for the largest sums."""
-    spec = case.spec
-    assert isinstance(spec, fs.ConvS8)
     outputs = len(weight)
     multiplier = np.full(outputs, 128 / 2**25, np.float32)
     bias = np.zeros(outputs, np.int32)
-    return replace(case, spec=replace(spec, weight=weight, bias=bias, multiplier=multiplier))
+    return replace(
+        case, spec=replace(spec_of(case), weight=weight, bias=bias, multiplier=multiplier)
+    )
 
 
 def test_transformed_weights_are_exact() -> None:
@@ -59,27 +63,26 @@ def test_largest_sums(kernel: Kernel, sign: int) -> None:
     """115 channels of 127 by 255 come to 0.999 of 2^25; one channel more is refused."""
     case = conv_s8("largest sums", (1, 116, 9, 7), 17, pads=PADS, output=S8, values="top")
     weight = np.full((17, 116, 3, 3), sign * 127, np.int8)
-    assert conditions.winograd_s8(with_weight(case, weight).spec) == "sums too large"
+    assert conditions.winograd_s8(spec_of(with_weight(case, weight))) == "sums too large"
     weight[:, 115] = 0
     judge(kernel, with_weight(case, weight))
 
 
 @each_backend
 @pytest.mark.parametrize("values", ["top", "ends"])
-def test_exactly_the_smallest_sum(kernel: Kernel, values: str) -> None:
+def test_exactly_the_smallest_sum(kernel: Kernel, values: Values) -> None:
     """8 of 9 taps at -128 in 256 channels, times 128, are -2^25; +2^25 would not fit."""
-    case = conv_s8("smallest", (1, 256, 6, 6), 3, pads=PADS, output=S8, x_max=128, values=values)  # type: ignore[arg-type]
+    case = conv_s8("smallest", (1, 256, 6, 6), 3, pads=PADS, output=S8, x_max=128, values=values)
     weight = np.full((3, 256, 3, 3), -128, np.int8)
     weight[:, :, 1, 1] = 0
-    smallest = with_weight(case, weight)
-    assert isinstance(smallest.spec, fs.ConvS8)
-    judge(kernel, smallest)
-    more = replace(smallest.spec, x_max=129)
+    judge(kernel, with_weight(case, weight))
+    smallest = spec_of(with_weight(case, weight))
+    more = replace(smallest, x_max=129)
     assert conditions.winograd_s8(more) == "sums too large"
-    padded = replace(smallest.spec, x_zero_point=129)
+    padded = replace(smallest, x_zero_point=129)
     assert conditions.winograd_s8(padded) == "sums too large"
     positive = np.where(weight == 0, 0, 64).astype(np.int8)
-    twice = replace(smallest.spec, weight=np.concatenate([positive, positive], axis=1))
+    twice = replace(smallest, weight=np.concatenate([positive, positive], axis=1))
     assert conditions.winograd_s8(twice) == "sums too large"
 
 
@@ -152,4 +155,4 @@ def test_conditions() -> None:
     }
     for reason, cases in refused.items():
         for case in cases:
-            assert conditions.winograd_s8(case.spec) == reason, case  # type: ignore[arg-type]
+            assert conditions.winograd_s8(spec_of(case)) == reason, case

@@ -13,8 +13,7 @@
 #include "ukernels.h"
 
 enum {
-    BLOCK_COLUMNS = 64,       /* output channels whose M exists at a time           */
-    BLOCK_BYTES = 400 * 1024, /* V and M of a block                                 */
+    BLOCK_BYTES = 512 * 1024, /* V and M of a block: half of L2 */
     BLOCK_TILES = 48,         /* more only cost cache                               */
     RUN_TILES = 4,            /* tiles whose sums are requantized together, from L1 */
     LINE = 64
@@ -25,15 +24,18 @@ struct stages {
     sp_winograd_output_fn *output;
 };
 
-static struct stages stages_of(enum sp_isa_id isa)
+/* Few channels do not fill the widest vectors. */
+static struct stages stages_of(enum sp_isa_id isa, int channels)
 {
 #ifdef SP_X86
     if (isa == SP_ISA_AVX512VNNI)
-        return (struct stages){sp_winograd_input_avx512vnni, sp_winograd_output_avx512vnni};
-    if (isa == SP_ISA_AVX2)
+        return (struct stages){channels < 32 ? sp_winograd_input_avx2
+                                             : sp_winograd_input_avx512vnni,
+                               sp_winograd_output_avx512vnni};
+    if (isa == SP_ISA_AVX2 || isa == SP_ISA_AVXVNNI)
         return (struct stages){sp_winograd_input_avx2, sp_winograd_output_avx2};
 #endif
-    (void)isa;
+    (void)isa, (void)channels;
     return (struct stages){sp_winograd_input_portable, sp_winograd_output_portable};
 }
 
@@ -56,14 +58,14 @@ static struct job plan_job(const sp_winograd_s8 *p, int threads)
 {
     const sp_conv_shape *s = &p->shape;
     struct job job = {.p = p, .kernel = &sp_ukernels[p->ukernel]};
-    job.stages = stages_of(job.kernel->isa);
+    job.stages = stages_of(job.kernel->isa, s->in_c);
     job.tiles_y = divide_up(s->out_h, SP_TILE_OUT);
     job.tiles_x = divide_up(s->out_w, SP_TILE_OUT);
     job.tiles = s->batch * job.tiles_y * job.tiles_x;
-    job.column_blocks = divide_up(s->out_c, BLOCK_COLUMNS);
+    job.column_blocks = divide_up(s->out_c, SP_BLOCK_COLUMNS);
     job.tile_stride = (size_t)SP_ROUND_UP(s->in_c, SP_V_CHANNELS);
 
-    const int bytes = SP_POSITIONS * ((int)job.tile_stride * 2 + BLOCK_COLUMNS * 4);
+    const int bytes = SP_POSITIONS * ((int)job.tile_stride * 2 + SP_BLOCK_COLUMNS * 4);
     const int mr = job.kernel->mr, fit = BLOCK_BYTES / bytes / mr * mr;
     const int most = SP_MAX(SP_MIN(fit, BLOCK_TILES), mr);
     job.blocks = divide_up(job.tiles, most);
@@ -74,6 +76,8 @@ static struct job plan_job(const sp_winograd_s8 *p, int threads)
             job.blocks = SP_MAX(job.blocks, SP_MIN(threads, job.tiles));
     }
     job.block_tiles = divide_up(job.tiles, job.blocks);
+    if (threads == 1) /* evenness matters less than whole micro-kernels */
+        job.block_tiles = SP_MIN(SP_ROUND_UP(job.block_tiles, mr), job.tiles);
     job.blocks = divide_up(job.tiles, job.block_tiles);
     /* A line more, so that the positions of a tile do not share cache sets. */
     job.position_stride = (size_t)job.block_tiles * job.tile_stride + LINE / 2;
@@ -91,8 +95,8 @@ struct memory {
 static size_t lay_out(const struct job *job, char *scratch, struct memory *memory)
 {
     const size_t v_bytes = SP_POSITIONS * job->position_stride * 2;
-    const size_t m_bytes = (size_t)job->block_tiles * SP_POSITIONS * BLOCK_COLUMNS * 4;
-    const size_t sum_bytes = SP_TILE_OUT * SP_TILE_OUT * RUN_TILES * BLOCK_COLUMNS * 4;
+    const size_t m_bytes = (size_t)job->block_tiles * SP_POSITIONS * SP_BLOCK_COLUMNS * 4;
+    const size_t sum_bytes = SP_TILE_OUT * SP_TILE_OUT * RUN_TILES * SP_BLOCK_COLUMNS * 4;
     *memory = (struct memory){
         (int16_t *)scratch,
         (int32_t *)(scratch + v_bytes),
@@ -151,23 +155,21 @@ static void transform_inputs(const struct job *job, int first, int tiles,
 
 /* ---- products ---- */
 
-static void multiply(const struct job *job, int first_column, int columns, int tiles,
+/* The weights of a block of columns: [36][panels]. */
+static void multiply(const struct job *job, const int16_t *u, int columns, int tiles,
                      const struct memory *memory)
 {
-    const sp_winograd_s8 *p = job->p;
-    const int nr = job->kernel->nr, whole = SP_ROUND_UP(p->shape.out_c, SP_M_COLUMNS);
+    const int k = job->p->k_padded, nr = job->kernel->nr;
     const size_t m_stride = (size_t)columns * SP_POSITIONS;
     for (int position = 0; position < SP_POSITIONS; position++) {
         const int16_t *v = memory->v + (size_t)position * job->position_stride;
         for (int column = 0; column < columns; column += nr) {
-            /* All panels before this one are whole. */
-            const size_t before =
-                (size_t)position * (size_t)whole + (size_t)(first_column + column);
+            const int width = SP_MIN(nr, columns - column);
+            const int16_t *next = u + (size_t)k * (size_t)width;
             ((sp_winograd_product_fn *)job->kernel->run)(
-                v, job->tile_stride, tiles,
-                (const int16_t *)p->weights + before * (size_t)p->k_padded, p->k_padded,
-                SP_MIN(nr, columns - column),
+                v, job->tile_stride, tiles, u, k, width, next,
                 memory->m + column * SP_POSITIONS + position * SP_M_COLUMNS, m_stride);
+            u = next;
         }
     }
 }
@@ -187,11 +189,11 @@ static void requantize(const struct job *job, struct position at, int count, int
         const int64_t pixel = ((int64_t)at.image * s->out_h + y + i) * s->out_w + x;
         const int64_t offset = pixel * s->out_c + first_column;
         struct sp_rows rows = {
-            .sum = memory->sum + i * SP_TILE_OUT * RUN_TILES * BLOCK_COLUMNS,
-            .sum_stride = BLOCK_COLUMNS,
+            .sum = memory->sum + i * SP_TILE_OUT * RUN_TILES * SP_BLOCK_COLUMNS,
+            .sum_stride = SP_BLOCK_COLUMNS,
             .rows = SP_MIN(count * SP_TILE_OUT, s->out_w - x),
             .first = first_column,
-            .count = SP_MIN(BLOCK_COLUMNS, s->out_c - first_column),
+            .count = SP_MIN(SP_BLOCK_COLUMNS, s->out_c - first_column),
             .residual = residual ? residual + offset : NULL,
             .y = (uint8_t *)job->context->output + offset,
             .stride = (size_t)s->out_c,
@@ -209,8 +211,8 @@ static void finish(const struct job *job, int first, int tiles, int first_column
         count = SP_MIN(SP_MIN(RUN_TILES, tiles - done), job->tiles_x - at.x);
         for (int i = 0; i < count; i++)
             job->stages.output(memory->m + (size_t)(done + i) * m_stride, columns,
-                               memory->sum + i * SP_TILE_OUT * BLOCK_COLUMNS,
-                               SP_TILE_OUT * RUN_TILES * BLOCK_COLUMNS, BLOCK_COLUMNS);
+                               memory->sum + i * SP_TILE_OUT * SP_BLOCK_COLUMNS,
+                               SP_TILE_OUT * RUN_TILES * SP_BLOCK_COLUMNS, SP_BLOCK_COLUMNS);
         requantize(job, at, count, first_column, memory);
     }
 }
@@ -227,8 +229,10 @@ static void run_task(void *argument, int task, int thread)
     transform_inputs(job, first, tiles, &memory);
     for (int i = job->column_blocks * range / job->ranges;
          i < job->column_blocks * (range + 1) / job->ranges; i++) {
-        const int column = i * BLOCK_COLUMNS, columns = SP_MIN(BLOCK_COLUMNS, whole - column);
-        multiply(job, column, columns, tiles, &memory);
+        const int column = i * SP_BLOCK_COLUMNS, columns = SP_MIN(SP_BLOCK_COLUMNS, whole - column);
+        /* All blocks before this one are whole. */
+        const size_t before = SP_POSITIONS * (size_t)job->p->k_padded * (size_t)column;
+        multiply(job, (const int16_t *)job->p->weights + before, columns, tiles, &memory);
         finish(job, first, tiles, column, columns, &memory);
     }
 }

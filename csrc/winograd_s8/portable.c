@@ -19,9 +19,10 @@ void sp_winograd_output_portable(const int32_t *m, int columns, int32_t *sum, si
 sp_winograd_product_fn sp_winograd_s8_4x16_portable;
 
 void sp_winograd_s8_4x16_portable(const int16_t *v, size_t v_stride, int rows, const int16_t *u,
-                                  int k, int columns, int32_t *m, size_t m_stride)
+                                  int k, int columns, const int16_t *next, int32_t *m,
+                                  size_t m_stride)
 {
-    (void)columns; /* always 16 */
+    (void)columns, (void)next; /* always 16 columns */
     for (int first = 0; first < rows; first += ROWS) {
         uint32_t total[ROWS][COLUMNS] = {{0}};
         const int16_t *row[ROWS];

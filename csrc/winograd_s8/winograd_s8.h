@@ -34,11 +34,12 @@
 #include "internal.h"
 
 enum {
-    SP_TILE_OUT = 4,   /* outputs of a tile, along each axis */
-    SP_TILE_IN = 6,    /* inputs                             */
-    SP_POSITIONS = 36, /* products                           */
-    SP_M_COLUMNS = 16, /* M of a tile: [columns / 16][36][16] */
-    SP_V_CHANNELS = 32 /* rows of V are whole multiples of so many channels */
+    SP_TILE_OUT = 4,       /* outputs of a tile, along each axis */
+    SP_TILE_IN = 6,        /* inputs                             */
+    SP_POSITIONS = 36,     /* products                           */
+    SP_M_COLUMNS = 16,     /* M of a tile: [columns / 16][36][16] */
+    SP_BLOCK_COLUMNS = 64, /* output channels whose M exists at a time */
+    SP_V_CHANNELS = 32     /* rows of V are whole multiples of so many channels */
 };
 #define SP_INVERSE_OF_9 954437177U /* modulo 2^32 */
 
@@ -51,9 +52,11 @@ typedef void sp_winograd_input_fn(const uint8_t *const *pixel, int channels, int
 /* A micro-kernel of kernels.def: M of one position for many tiles. m[i][j] = sum_k v[i][k] u[k][j],
  * i < rows, j < columns, modulo 2^32. v: row i at v + i * v_stride. u: one packed panel,
  * [k / k_group][columns][k_group]. columns: a multiple of 16, at most nr. m: row i, columns
- * 16 * g ... at m + i * m_stride + g * 36 * 16. */
+ * 16 * g ... at m + i * m_stride + g * 36 * 16. next: the panel that comes after this one, as
+ * large, which is fetched into the L2 cache meanwhile. */
 typedef void sp_winograd_product_fn(const int16_t *v, size_t v_stride, int rows, const int16_t *u,
-                                    int k, int columns, int32_t *m, size_t m_stride);
+                                    int k, int columns, const int16_t *next, int32_t *m,
+                                    size_t m_stride);
 
 /* The 4x4 sums of one tile for `columns` output channels, a multiple of 16. m: [columns / 16][36]
  * [16]. Pixel (i, j) is written at sum + i * row_stride + j * pixel_stride. */
