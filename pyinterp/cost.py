@@ -39,10 +39,11 @@ MACS_PER_SECOND = {
 SPARSE_OUTPUT_MACS = 12
 
 # Winograd: outputs of a tile along each axis, work of its transforms for each input and output
-# channel, and the transformed weights, which are too large to stay in the cache from run to run.
+# channel, and the transformed weights, of which large ones come from memory at every run.
 WINOGRAD_TILE = 4
 WINOGRAD_CHANNEL_MACS = 500
 WINOGRAD_BYTES_A_KERNEL = 72
+WEIGHT_BYTES_IN_CACHE = 2**20
 WEIGHT_BYTES_PER_SECOND = 20e9
 
 # Dense products compute whole groups of output channels: a grouped convolution with fewer wastes
@@ -79,8 +80,8 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
     work: float = macs(spec, shapes, nonzero_only=sparse)
     if isinstance(spec, ConvS8) and kernel.operator == "winograd_s8":
         work = _winograd_macs(spec, shapes)
-        kernels = spec.weight.shape[0] * spec.weight.shape[1]
-        seconds += WINOGRAD_BYTES_A_KERNEL * kernels / WEIGHT_BYTES_PER_SECOND
+        weight_bytes = WINOGRAD_BYTES_A_KERNEL * spec.weight.shape[0] * spec.weight.shape[1]
+        seconds += max(0, weight_bytes - WEIGHT_BYTES_IN_CACHE) / WEIGHT_BYTES_PER_SECOND
     elif sparse:
         work += SPARSE_OUTPUT_MACS * sizes[-1]
     elif isinstance(spec, (ConvS8, ConvF32)) and kernel.operator in DENSE_CONVOLUTIONS:
