@@ -21,20 +21,21 @@ from .ops.fused_spec import AveragePoolS8, ConvF32, ConvS8, GemmS8, MaxPoolS8, S
 Shape = tuple[int, ...]
 
 STEP_SECONDS = 1e-6  # dispatch, and the first touch of a step's parameters
-BYTES_PER_SECOND = {"c": 8e9, "numba": 3e9, "numpy": 0.3e9}
-TRANSPOSE_BYTES_PER_SECOND = 4e9
+BYTES_PER_SECOND = {"c": 16e9, "numba": 5e9, "numpy": 0.3e9}
+TRANSPOSE_BYTES_PER_SECOND = 8e9
 
-# Multiply-accumulates a second, by the kernel's function and backend. Sparse kernels count the
-# non-zeros only; each of their output values also costs SPARSE_OUTPUT_MACS of overhead.
-MACS_PER_SECOND = {
-    "conv_s8": {"c": 100e9, "numba": 12e9},
-    "depthwise_s8": {"c": 20e9, "numba": 4e9},
-    "winograd_s8": {"c": 200e9, "numba": 18e9},  # dense-equivalent, of whole tiles
-    "gemm_s8": {"c": 100e9, "numba": 12e9},
-    "conv_csr_s8": {"c": 50e9, "numba": 8e9},
-    "conv_f32": {"c": 40e9, "numba": 6e9},
-    "conv_csr_f32": {"c": 25e9, "numba": 6e9},
-    "reference": {"numpy": 2e9},
+# 1e9 multiply-accumulates a second, by the kernel's function and by where it runs: the instruction
+# set for C, else the backend. Sparse kernels count the non-zeros only; each of their output values
+# also costs SPARSE_OUTPUT_MACS of overhead. Measured on one Zen 4 core.
+GMACS = {
+    "conv_s8": {"avx512vnni": 215, "avxvnni": 200, "avx2": 80, "portable": 7, "numba": 40},
+    "depthwise_s8": {"avx512vnni": 50, "avxvnni": 35, "avx2": 35, "portable": 4, "numba": 9},
+    "winograd_s8": {"avx512vnni": 400, "avxvnni": 350, "avx2": 300, "portable": 10, "numba": 65},
+    "gemm_s8": {"avx512vnni": 215, "avxvnni": 200, "avx2": 80, "portable": 7, "numba": 40},
+    "conv_csr_s8": {"avx512vnni": 85, "avxvnni": 56, "avx2": 56, "portable": 3, "numba": 28},
+    "conv_f32": {"avx512vnni": 50, "avxvnni": 45, "avx2": 45, "portable": 14, "numba": 12},
+    "conv_csr_f32": {"avx512vnni": 25, "avxvnni": 23, "avx2": 23, "portable": 6, "numba": 14},
+    "reference": {"numpy": 2},
 }
 SPARSE_OUTPUT_MACS = 12
 
@@ -44,7 +45,7 @@ WINOGRAD_TILE = 4
 WINOGRAD_CHANNEL_MACS = 500
 WINOGRAD_BYTES_A_KERNEL = 72
 WEIGHT_BYTES_IN_CACHE = 2**20
-WEIGHT_BYTES_PER_SECOND = 20e9
+WEIGHT_BYTES_PER_SECOND = 25e9
 
 # Dense products compute whole groups of output channels: a grouped convolution with fewer wastes
 # the rest.
@@ -72,6 +73,14 @@ def sparsity(spec: Spec) -> float:
     return 1.0 - np.count_nonzero(spec.weight) / spec.weight.size
 
 
+def where_it_runs(backend: Backend) -> str:
+    """The key of a backend's rates: for C the instruction set in use."""
+    if backend != "c":
+        return backend
+    isa: str = importlib.import_module("sparing.kernels.native").isa()
+    return isa
+
+
 def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
     """Expected seconds of one step on one thread, from the shipped rates."""
     sizes = [int(np.prod(s, dtype=np.int64)) for s in (*shapes, output_shape(spec, shapes))]
@@ -88,7 +97,9 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
         outputs = spec.weight.shape[0] // spec.groups
         work *= -(-outputs // COLUMN_GROUP) * COLUMN_GROUP / outputs
     if work:
-        seconds += work / MACS_PER_SECOND[kernel.operator][kernel.backend]
+        rates = GMACS[kernel.operator]
+        # an instruction set without a rate has no kernels of its own here: the portable ones run
+        seconds += work / (1e9 * rates.get(where_it_runs(kernel.backend), rates.get("portable", 1)))
     return seconds
 
 
@@ -149,7 +160,4 @@ def saved_costs(backend: Backend, threads: int) -> Costs:
 
 def costs_path(backend: Backend, threads: int) -> Path:
     """The file of measured costs of a backend, which for C is one per instruction set."""
-    if backend != "c":
-        return cache_file(backend, threads)
-    native = importlib.import_module("sparing.kernels.native")
-    return cache_file(native.isa(), threads)
+    return cache_file(where_it_runs(backend), threads)
