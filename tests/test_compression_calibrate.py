@@ -47,7 +47,9 @@ def test_minmax_is_the_range_over_all_batches(net: Model) -> None:
     ranges = observed_ranges(net, feeds(3), names)
     for name, arrays in seen.items():
         every = np.concatenate(arrays)
-        assert ranges[name] == (every.min(), every.max())
+        # The fastest backend runs the graph: sums of up to 72 products in another order.
+        bound = 72 * 2.0**-24 * float(np.abs(every).max()) * 4
+        assert np.abs(np.subtract(ranges[name], (every.min(), every.max()))).max() <= bound
 
 
 def test_a_one_shot_iterator_serves_and_progress_counts_images(net: Model) -> None:

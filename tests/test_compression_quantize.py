@@ -23,6 +23,10 @@ from sparing.model import Model, Node
 Feeds = list[dict[str, npt.NDArray[np.float32]]]
 
 
+# Each weight by itself at a scale that covers the largest, and ranges that cover all values.
+PLAIN: Any = {"method": "minmax", "rounding": "nearest", "bias_correction": False}
+
+
 def feeds(model: Model, count: int = 4, seed: int = 0, batch: int = 4) -> Feeds:
     rng = np.random.default_rng(seed)
     shape = [d for d in model.inputs[0].shape or () if isinstance(d, int)]
@@ -136,7 +140,11 @@ def test_percentiles_clip_outliers() -> None:
     calibration = feeds(model, 8)
     spoiled = [*calibration, {"input": calibration[0]["input"] * 50}]
     noise = [
-        sqnr(model, quantize(model, spoiled, method=method, percentile=98.0), calibration)
+        sqnr(
+            model,
+            quantize(model, spoiled, **PLAIN | {"method": method}, percentile=98.0),
+            calibration,
+        )
         for method in ("minmax", "percentile")
     ]
     # One batch of nine is 50 times too large. Ranges that follow it cost 34 dB; the 98th percentile
@@ -152,7 +160,7 @@ def test_scales_per_channel_beat_one_scale() -> None:
     back = g.rng.normal(size=(4, 8, 1, 1)).astype(np.float32) / spread.reshape(1, -1, 1, 1)
     g.add("Conv", [x, g.weight("w2", back)], "output")
     model = finish(g, ("N", 3, 8, 8), ("N", 4, 6, 6))
-    scales = [quantize(model, feeds(model), per_channel=flag) for flag in (True, False)]
+    scales = [quantize(model, feeds(model), per_channel=flag, **PLAIN) for flag in (True, False)]
     shapes = [constant(m, dequantized(m, layers(m)[0], 1).inputs[1]).shape for m in scales]
     assert shapes == [(8,), ()]
     first = [dequantized(m, layers(m)[0], 1) for m in scales]
@@ -171,7 +179,7 @@ def test_scales_per_channel_beat_one_scale() -> None:
 @pytest.mark.parametrize("build", [models.residual_net, models.depthwise_net])
 def test_weights_keep_to_their_bits(build: Any, bits: int) -> None:
     model = net(build)
-    quantized = quantize(model, feeds(model, 1), weight_bits=bits)
+    quantized = quantize(model, feeds(model, 1), weight_bits=bits, **PLAIN)
     largest = 2 ** (bits - 1) - 1
     for node in layers(quantized):
         weights = constant(quantized, dequantized(quantized, node, 1).inputs[0])
@@ -184,7 +192,7 @@ def test_weights_keep_to_their_bits(build: Any, bits: int) -> None:
 @pytest.mark.parametrize("build", [models.residual_net, models.depthwise_net])
 def test_biases_have_the_scale_of_the_products(build: Any) -> None:
     model = simplify(net(build))
-    quantized = quantize(model, feeds(model, 1))
+    quantized = quantize(model, feeds(model, 1), **PLAIN)
     float_layers = {node.label: node for node in layers(model)}
     for node in layers(quantized):
         x, weight, bias = (dequantized(quantized, node, i) for i in range(3))
@@ -201,7 +209,7 @@ def test_biases_have_the_scale_of_the_products(build: Any) -> None:
 def test_activations_keep_to_their_bits_and_hold_zero(bits: int, hi: int) -> None:
     model = net()
     calibration = feeds(model)
-    quantized = quantize(model, calibration, activation_bits=bits)
+    quantized = quantize(model, calibration, activation_bits=bits, **PLAIN)
     seen: dict[str, tuple[int, int]] = {}
     integers = {n.outputs[0]: n for n in quantized.nodes if n.op_type == "QuantizeLinear"}
 
@@ -228,7 +236,7 @@ def test_a_convolution_without_bias_gets_none() -> None:
     g = models.GraphBuilder()
     g.conv("input", "output", (4, 3, 3, 3))
     model = finish(g, ("N", 3, 8, 8), ("N", 4, 6, 6))
-    quantized = quantize(model, feeds(model))
+    quantized = quantize(model, feeds(model), bias_correction=False)
     assert len(layers(quantized)[0].inputs) == 2
 
 
@@ -253,7 +261,7 @@ def test_an_all_zero_channel_keeps_its_bias() -> None:
     names = [g.weight("w", weight), g.weight("b", np.array([0.37, 0, -2], np.float32))]
     g.add("Conv", ["input", *names], "output")
     model = finish(g, ("N", 3, 4, 4), ("N", 3, 4, 4))
-    quantized = quantize(model, feeds(model))
+    quantized = quantize(model, feeds(model), **PLAIN)
     bias = dequantized(quantized, layers(quantized)[0], 2)
     assert np.abs(constant(quantized, bias.inputs[0])).max() <= 2**30
     (real,) = run_graph(quantized, feeds(model)[0], [bias.outputs[0]]).values()
@@ -354,7 +362,12 @@ def test_the_recipe_and_its_source_are_recorded() -> None:
             "weight_bits": 8,
             "activation_bits": 8,
             "per_channel": True,
-            "method": "minmax",
+            "method": "mse",
+            "rounding": "gptq",
+            "bias_correction": True,
+            "equalize": False,
+            "symmetric_activations": False,
+            "power_of_two_scales": False,
             "ignored": ["stem.*"],
         }
     }
@@ -371,7 +384,13 @@ def test_the_recipe_and_its_source_are_recorded() -> None:
         ({"weight_bits": "8"}, "weight_bits: expected 4 to 8, got '8'"),
         ({"activation_bits": 6}, "activation_bits: expected 7 or 8, got 6"),
         ({"per_channel": 1}, "per_channel: expected true or false"),
-        ({"method": "best"}, "method: expected one of minmax, percentile"),
+        ({"method": "best"}, "method: expected one of minmax, moving_average"),
+        ({"rounding": "up"}, "rounding: expected one of gptq, nearest, got 'up'"),
+        ({"bias_correction": "yes"}, "bias_correction: expected true or false, got 'yes'"),
+        ({"equalize": 1}, "equalize: expected true or false, got 1"),
+        ({"symmetric_activations": 2}, "symmetric_activations: expected true or false"),
+        ({"power_of_two_scales": None}, "power_of_two_scales: expected true or false"),
+        ({"layers": {"conv1/node": {"rounding": "x"}}}, "'conv1/node': rounding: expected one"),
         ({"ignored": "conv.*"}, "ignored: expected a list"),
         ({"ignored": ["conv"]}, "ignored: 'conv' matches no node; there are stem/node"),
         ({"ignored": ["("]}, r"ignored: '\(' is no regular expression"),

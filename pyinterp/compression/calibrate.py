@@ -12,16 +12,19 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import InputError, QuantizationError
-from ..interpreter import run_graph
 from ..model import Array, Model
+from .calibration_methods import METHODS, entropy_range, mse_range
+from .spool import Spool
+from .submodel import Runner, single_images
 
 Feeds: TypeAlias = Mapping[str, Array]
 Progress: TypeAlias = Callable[[int], None]
 
-METHODS = ("minmax", "percentile")
 BINS = 8192  # a bin is between 1/8192 and 1/4096 of the range: finer than an 8-bit step by far
+MOMENTUM = 0.9  # of moving averages: an image counts a tenth
 CHUNK = 1 << 18  # values binned at a time: keeps the temporary indices small
 SMALLEST_EXPONENT = -126  # float32's normal range
 FINEST = 20  # bins are at least 2^-20 of the largest magnitude: float32 resolves no finer
@@ -37,6 +40,18 @@ class Extremes:
         """values: finite floats of any shape, at least one."""
         self.low = min(self.low, float(values.min()))
         self.high = max(self.high, float(values.max()))
+
+
+class MovingAverage(Extremes):
+    """Exponential means of the extremes of the arrays seen; the first one sets them."""
+
+    def update(self, values: Array) -> None:
+        """values: as for `Extremes`."""
+        low, high = float(values.min()), float(values.max())
+        if self.low > self.high:
+            self.low, self.high = low, high
+        self.low += (1 - MOMENTUM) * (low - self.low)
+        self.high += (1 - MOMENTUM) * (high - self.high)
 
 
 class Histogram(Extremes):
@@ -57,8 +72,8 @@ class Histogram(Extremes):
             self.counts += np.bincount(index, minlength=self.counts.size)
 
     def _bin(self, values: Array) -> Array:
-        # Scaling by a power of two is exact, also where float32 would leave its normal range.
-        return np.floor(np.ldexp(values.astype(np.float64), -self.exponent)).astype(np.int64)
+        # Scaling by a power of two is exact in float64, for all that float32 holds.
+        return np.floor(values * np.float64(2.0**-self.exponent)).astype(np.int64)
 
     def _cover(self) -> None:
         """Widen and extend the bins so that they hold [low, high]."""
@@ -74,6 +89,10 @@ class Histogram(Extremes):
         filled = self.counts > 0  # a bin without counts may lie outside
         np.add.at(counts, moved[filled] - first, self.counts[filled])
         self.first, self.counts = first, counts
+
+    def centers(self) -> npt.NDArray[np.float64]:
+        """Of the bins."""
+        return np.ldexp(np.arange(self.counts.size) + self.first + 0.5, self.exponent)
 
     def percentile(self, percent: float) -> float:
         """The value below which `percent` of those seen lie, to within a bin's width."""
@@ -91,14 +110,16 @@ def observed_ranges(
     names: Iterable[str],
     method: str = "minmax",
     percentile: float = 99.99,
+    levels: int = 255,
     progress: Progress | None = None,
+    keep: Spool | None = None,
 ) -> dict[str, tuple[float, float]]:
     """Value name -> (low, high) over all feeds, for float values of the graph.
 
     calibration: feeds `{input: array}`, batch first; they are read once.
     method: "minmax" takes the extremes, "percentile" the given percentile and its mirror image
     (percentile 99.99 leaves out a ten-thousandth at each end). progress: called with the number of
-    images after each batch.
+    images after each batch. keep: takes the images, for later passes.
     Raises InputError for no feeds, or feeds and arguments that do not fit; QuantizationError,
     naming the tensor, for NaN and infinity.
     """
@@ -106,7 +127,10 @@ def observed_ranges(
         raise InputError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
     if not isinstance(percentile, (int, float)) or not 50 < percentile <= 100:
         raise InputError(f"percentile: expected above 50 and at most 100, got {percentile!r}")
-    statistics = {n: Histogram() if method == "percentile" else Extremes() for n in names}
+    kind = {"minmax": Extremes, "moving_average": MovingAverage}.get(method, Histogram)
+    wanted = set(names)
+    order = [info.name for info in model.inputs] + [o for n in model.nodes for o in n.outputs]
+    statistics: dict[str, Extremes] = {name: kind() for name in order if name in wanted}
 
     def observe(name: str, array: Array) -> None:
         if name in statistics and array.size:
@@ -115,9 +139,14 @@ def observed_ranges(
             statistics[name].update(array)
 
     batches = 0
+    runner = Runner(model, (info.name for info in model.inputs), statistics)
     for feeds in calibration:
         images = _checked(model, feeds)
-        run_graph(model, feeds, outputs=(), observe=observe)
+        for single in single_images(model, feeds):
+            for name, array in runner.run(single).items():
+                observe(name, array)
+            if keep is not None:
+                keep.append(single)
         batches += 1
         if progress is not None:
             progress(images)
@@ -127,13 +156,17 @@ def observed_ranges(
             f"calibration: expected feeds with at least one image, got {batches} batches"
             " (an iterator that was read before is empty)"
         )
-    return {name: _range(seen, percentile) for name, seen in statistics.items()}
+    return {name: _range(seen, method, percentile, levels) for name, seen in statistics.items()}
 
 
-def _range(seen: Extremes, percentile: float) -> tuple[float, float]:
-    if isinstance(seen, Histogram):
+def _range(seen: Extremes, method: str, percentile: float, levels: int) -> tuple[float, float]:
+    full = seen.low, seen.high
+    if not isinstance(seen, Histogram):
+        return full
+    if method == "percentile":
         return seen.percentile(100 - percentile), seen.percentile(percentile)
-    return seen.low, seen.high
+    search = mse_range if method == "mse" else entropy_range
+    return search(seen.centers(), seen.counts.astype(np.float64), full, levels)
 
 
 def _checked(model: Model, feeds: Feeds) -> int:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError, ModelError
+from ..fold_linear import fresh_name
 from ..model import Array, Model, Node, SparseTensor, Tensor
 
 LayerSettings = Mapping[str, Mapping[str, Any]]
@@ -40,6 +42,19 @@ def is_layer(model: Model, node: Node) -> bool:
         scales = [node.attributes.get(key, default) for key, default in _NORMAL_GEMM.items()]
         return scales == list(_NORMAL_GEMM.values())
     return True
+
+
+def with_bias(model: Model, labels: Set[str]) -> Model:
+    """The model whose named layers all have a bias, zeros where there was none; MatMul has none."""
+    weights, changed = dict(model.weights), {}
+    for node in model.nodes:
+        if node.label in labels and node.op_type != "MatMul" and not any(node.inputs[2:]):
+            name = fresh_name(f"{node.label}/bias", weights)
+            outputs = weights[node.inputs[1]].shape[0]
+            weights[name] = Tensor(np.zeros(outputs, np.float32))
+            changed[node.label] = replace(node, inputs=(*node.inputs[:2], name))
+    nodes = tuple(changed.get(node.label, node) for node in model.nodes)
+    return model.replace(nodes=nodes, weights=weights)
 
 
 def refuse_quantized(model: Model, wanted: str) -> None:

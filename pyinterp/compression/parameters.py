@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +26,18 @@ class Quantizer:
     hi: int
 
 
-def activation_quantizer(low: float, high: float, bits: int, name: str) -> Quantizer:
+def activation_quantizer(
+    low: float,
+    high: float,
+    bits: int,
+    name: str,
+    symmetric: bool = False,
+    power_of_two: bool = False,
+) -> Quantizer:
     """The unsigned quantizer of `bits` whose range is [low, high] and 0, which is exact.
 
+    symmetric: a range with negative values is widened to [-m, m] and gets the zero point
+    2^(bits-1). power_of_two: the scale is the next power of two that covers the range.
     A range of nothing but 0 gets scale 1. Raises QuantizationError where the scale would be 2^64 or
     more; one below 2^-64 is raised to that.
     """
@@ -35,11 +45,24 @@ def activation_quantizer(low: float, high: float, bits: int, name: str) -> Quant
     low, high = min(low, 0.0), max(high, 0.0)
     if low == high:
         return Quantizer(np.float32(1), 0, 0, levels)
-    scale = np.float32(max((high - low) / levels, SMALLEST_SCALE))
+    step = (high - low) / levels
+    if symmetric and low < 0:
+        step = max(-low, high) / (levels // 2)
+    if power_of_two:
+        step = float(next_power_of_two(np.float64(step)))
+    scale = np.float32(max(step, SMALLEST_SCALE))
     if not scale < SCALE_LIMIT:
         raise QuantizationError(f"{name!r}: the range [{low}, {high}] needs a scale above 2^64")
     zero_point = int(np.clip(np.rint(-low / np.float64(scale)), 0, levels))
+    if symmetric and low < 0:
+        zero_point = levels // 2 + 1
     return Quantizer(scale, zero_point, 0, levels)
+
+
+def next_power_of_two(values: Any) -> Any:
+    """The smallest powers of two that are not below positive values, in their own type."""
+    mantissa, exponent = np.frexp(values)
+    return np.ldexp(values.dtype.type(1), exponent - (mantissa == 0.5))
 
 
 def range_clip(q: Quantizer) -> tuple[np.float32, np.float32]:
@@ -71,11 +94,13 @@ def quantize_layer(
     per_channel: bool,
     label: str,
     weight_scale: Array | None = None,
+    power_of_two: bool = False,
 ) -> QuantizedLayer:
     """Weights [O, ...] symmetric in +-(2^(bits-1) - 1), bias [O] with scale x.scale * weight_scale.
 
     weight_scale: [O] or [], positive, where it is known; weights beyond its range saturate. By
-    default the largest weight takes the largest integer. Either is raised where the bias needs it.
+    default the largest weight takes the largest integer. Either is raised where the bias needs it,
+    and to the next power of two if `power_of_two`.
     Raises QuantizationError, naming layer and channel, where weights or bias are not finite, a
     scale or multiplier leaves [2^-64, 2^64), or the accumulator could leave int32.
     """
@@ -90,6 +115,8 @@ def quantize_layer(
     else:
         wanted = np.broadcast_to(weight_scale.astype(np.float64), channels)
     scale = _weight_scale(wanted, offsets, x.scale, y_scale, per_channel)
+    if power_of_two:
+        scale = next_power_of_two(scale)
     product = np.float64(x.scale) * scale.astype(np.float64)
     for what, value in (("scale", scale), ("multiplier", product / np.float64(y_scale))):
         within = np.broadcast_to((value >= SMALLEST_SCALE) & (value < SCALE_LIMIT), channels)

@@ -1,4 +1,4 @@
-"""Static int8 quantization: per-channel weights, one scale an activation, integers throughout.
+"""Quantization: weights of 4 to 8 bits, activations of 7 or 8, integers throughout.
 
 The scheme is Jacob et al., 2018 (arXiv:1712.05877) with scales per output channel (Krishnamoorthi,
 2018, arXiv:1806.08342). The result is a standard QDQ graph: real = scale * (q - zero_point).
@@ -6,17 +6,16 @@ The scheme is Jacob et al., 2018 (arXiv:1712.05877) with scales per output chann
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
 from ..fold import simplify
-from ..fold_linear import fresh_name
-from ..model import Array, Model, Node, Tensor
+from ..model import Array, Model, Node
 from .calibrate import Feeds, Progress, observed_ranges
+from .equalize import equalize as equalized
 from .layers import (
     LayerSettings,
     layer_settings,
@@ -24,19 +23,15 @@ from .layers import (
     pattern_list,
     recorded,
     refuse_quantized,
-    stored,
+    with_bias,
 )
 from .opset import raise_opset
-from .parameters import Quantizer, activation_quantizer, quantize_layer, range_clip
+from .parameters import QuantizedLayer, Quantizer, activation_quantizer, quantize_layer
 from .placement import Placement, place
-
-_STORAGE_HI = 255  # activations are uint8 at every width
-
-
-@dataclass(frozen=True, slots=True)
-class _LayerOptions:
-    weight_bits: int
-    per_channel: bool
+from .qdq_writer import write_quantized
+from .quantize_options import PER_LAYER, ActivationOptions, LayerOptions
+from .reconstruct import reconstruct
+from .spool import Spool
 
 
 def quantize(
@@ -46,8 +41,13 @@ def quantize(
     weight_bits: int = 8,
     activation_bits: int = 8,
     per_channel: bool = True,
-    method: str = "minmax",
+    method: str = "mse",
     percentile: float = 99.99,
+    rounding: str = "gptq",
+    bias_correction: bool = True,
+    equalize: bool = False,
+    symmetric_activations: bool = False,
+    power_of_two_scales: bool = False,
     ignored: Iterable[str] = (),
     layers: LayerSettings | None = None,
     progress: Progress | None = None,
@@ -55,169 +55,138 @@ def quantize(
     """A new model with integer weights and activations, as a QDQ graph of opset 13 or newer.
 
     calibration: feeds `{input: array}` (batch first), read once; their number does not change the
-    memory used. weight_bits: 4 to 8, weights in +-(2^(b-1) - 1). activation_bits: 8 ([0, 255]) or 7
-    ([0, 127]). method: how ranges are taken from the calibration, "minmax" or "percentile".
+    memory used (passes after the first read them from a temporary file). weight_bits: 4 to 8,
+    weights in +-(2^(b-1) - 1). activation_bits: 8 ([0, 255]) or 7 ([0, 127]).
+    method: how ranges are taken from the calibration: "mse", "minmax", "percentile", "entropy" or
+    "moving_average" (see `calibration_methods`); percentile: of that method.
+    rounding: "nearest", or "gptq", which rounds layer by layer so that outputs change least.
+    bias_correction: give each output channel its mean back. equalize: even out the ranges of
+    channels across layers first, where nothing but Relu and pooling stands between two.
+    symmetric_activations: zero point 0 for values that are never negative, else 128 (at 7 bits
+    64). power_of_two_scales: fixed-point arithmetic; every scale is a power of two.
     ignored: regular expressions of node names that stay in float (whole names, as they are after
     BatchNorm is folded). layers: per-layer settings `{expression: {"weight_bits": ...,
-    "per_channel": ..., "ignored": ...}}`. progress: called with the images of each batch.
+    "per_channel": ..., "rounding": ..., "ignored": ...}}`. progress: called with the images of
+    each batch.
     Outputs stay float. Zero weights stay zero, so pruned models are quantized after pruning.
     Raises InputError for arguments and feeds that do not fit, ModelError for a model that is
     quantized already, QuantizationError where the numeric contract cannot hold.
     """
-    defaults = _LayerOptions(weight_bits, per_channel)
-    _check(defaults, "quantize")
-    if activation_bits not in (7, 8):
-        raise InputError(f"activation_bits: expected 7 or 8, got {activation_bits!r}")
+    defaults = LayerOptions(
+        weight_bits, per_channel, rounding, bias_correction, power_of_two_scales
+    )
+    defaults.check("quantize")
+    activations = ActivationOptions(
+        activation_bits, method, percentile, symmetric_activations, power_of_two_scales
+    )
+    activations.check()
+    if not isinstance(equalize, bool):
+        raise InputError(f"equalize: expected true or false, got {equalize!r}")
     refuse_quantized(model, "quantize the float model")
     patterns = pattern_list(ignored, "ignored")
     float_model = simplify(raise_opset(simplify(model)))
-    settings = layer_settings(float_model, layers, ("weight_bits", "per_channel"))
+    settings = layer_settings(float_model, layers, PER_LAYER)
     left_out = matching(float_model, patterns, "ignored")
     left_out |= {label for label, given in settings.items() if given.get("ignored")}
-    options = {}
-    for label, given in settings.items():
-        options[label] = replace(defaults, **{k: v for k, v in given.items() if k != "ignored"})
-        _check(options[label], f"layers, {label!r}")
-
-    placement = place(float_model, left_out)
-    if not placement.layers:
-        raise InputError("expected a layer to quantize (Conv, Gemm or MatMul), found none")
-    roots = dict.fromkeys(placement.root(name) for name in placement.values)
-    ranges = observed_ranges(float_model, calibration, roots, method, percentile, progress)
-    quantizers = {
-        name: activation_quantizer(*ranges[name], activation_bits, name) for name in roots
-    }
-    result = _Writer(float_model, placement, quantizers, defaults, options).write()
+    if equalize:
+        float_model = equalized(float_model)
+    result = _quantized(
+        float_model, calibration, activations, defaults, settings, left_out, progress
+    )
     arguments: dict[str, Any] = {
         "weight_bits": weight_bits,
         "activation_bits": activation_bits,
         "per_channel": per_channel,
         "method": method,
         **({"percentile": percentile} if method == "percentile" else {}),
+        "rounding": rounding,
+        "bias_correction": bias_correction,
+        "equalize": equalize,
+        "symmetric_activations": symmetric_activations,
+        "power_of_two_scales": power_of_two_scales,
         **({"ignored": patterns} if patterns else {}),
         **({"layers": {key: dict(value) for key, value in layers.items()}} if layers else {}),
     }
     return recorded(result, model, "quantize", arguments)
 
 
-def _check(options: _LayerOptions, where: str) -> None:
-    if isinstance(options.weight_bits, bool) or options.weight_bits not in range(4, 9):
-        raise InputError(f"{where}: weight_bits: expected 4 to 8, got {options.weight_bits!r}")
-    if not isinstance(options.per_channel, bool):
-        raise InputError(f"{where}: per_channel: expected true or false")
-
-
-class _Writer:
-    """Rewrites a graph node by node, putting in the quantizers that a placement asks for."""
-
-    def __init__(
-        self,
-        model: Model,
-        placement: Placement,
-        quantizers: dict[str, Quantizer],
-        defaults: _LayerOptions,
-        options: dict[str, _LayerOptions],
-    ) -> None:
-        self.model, self.placement, self.quantizers = model, placement, quantizers
-        self.defaults, self.options = defaults, options
-        self.weights = dict(model.weights)
-        self.nodes: list[Node] = []
-        self.taken = {*model.weights, *model.producers(), *(i.name for i in model.inputs)}
-        self.outputs = {info.name for info in model.outputs}
-        self.dequantized: dict[str, str] = {}  # value -> what stands for it behind its quantizer
-        self.constants: dict[tuple[str, str], str] = {}  # (root, part) -> shared constant
-
-    def write(self) -> Model:
-        quantized = set(self.placement.values)
-        layers = {node.outputs[0] for node in self.placement.layers}
-        for info in self.model.inputs:
-            if info.name in quantized:
-                self._quantize(info.name, info.name)
-        for node in self.model.nodes:
-            inputs = [self.dequantized.get(name, name) for name in node.inputs]
-            if node.outputs[0] in layers:
-                inputs[1:] = self._parameters(node)
-            renamed = {
-                o: self._name(f"{o}/float") for o in node.outputs if o in quantized & self.outputs
-            }
-            outputs = tuple(renamed.get(o, o) for o in node.outputs)
-            self.nodes.append(replace(node, inputs=tuple(inputs), outputs=outputs))
-            for name, written in zip(node.outputs, outputs, strict=True):
-                if name in quantized:
-                    self._quantize(name, written)
-        used = {name for node in self.nodes for name in node.inputs} | self.outputs
-        weights = {name: tensor for name, tensor in self.weights.items() if name in used}
-        return self.model.replace(nodes=tuple(self.nodes), weights=weights)
-
-    def _name(self, wanted: str) -> str:
-        name = fresh_name(wanted, self.taken)
-        self.taken.add(name)
-        return name
-
-    def _constant(self, wanted: str, tensor: Tensor) -> str:
-        name = self._name(wanted)
-        self.weights[name] = tensor
-        return name
-
-    def _shared(self, root: str, part: str, value: Any) -> str:
-        key = (root, part)
-        if key not in self.constants:
-            self.constants[key] = self._constant(f"{root}/{part}", Tensor(np.array(value)))
-        return self.constants[key]
-
-    def _quantize(self, name: str, written: str) -> None:
-        """Clip (for a narrow range), QuantizeLinear, DequantizeLinear behind a value."""
-        root = self.placement.root(name)
-        q = self.quantizers[root]
-        value = written
-        if q.hi < _STORAGE_HI:
-            low, high = range_clip(q)
-            bounds = self._shared(root, "low", low), self._shared(root, "high", high)
-            value = self._node("Clip", (value, *bounds), f"{name}/clipped")
-        parameters = (
-            self._shared(root, "scale", q.scale),
-            self._shared(root, "zero_point", np.uint8(q.zero_point)),
+def _quantized(
+    model: Model,
+    calibration: Iterable[Feeds],
+    activations: ActivationOptions,
+    defaults: LayerOptions,
+    settings: Mapping[str, Mapping[str, Any]],
+    left_out: set[str],
+    progress: Progress | None,
+) -> Model:
+    """The QDQ graph of a simplified float model."""
+    placement = place(model, left_out)
+    if not placement.layers:
+        raise InputError("expected a layer to quantize (Conv, Gemm or MatMul), found none")
+    options = {
+        node.label: defaults.changed(settings.get(node.label, {}), f"layers, {node.label!r}")
+        for node in placement.layers
+    }
+    corrected = {label for label, option in options.items() if option.bias_correction}
+    if corrected:
+        model = with_bias(model, corrected)
+        placement = place(model, left_out)
+    repaired = any(option.needs_images for option in options.values())
+    roots = dict.fromkeys(placement.root(name) for name in placement.values)
+    with Spool() as images:
+        ranges = observed_ranges(
+            model,
+            calibration,
+            roots,
+            activations.method,
+            activations.percentile,
+            levels=2**activations.bits - 1,
+            progress=progress,
+            keep=images if repaired else None,
         )
-        value = self._node("QuantizeLinear", (value, *parameters), f"{name}/quantized")
-        target = f"{name}/dequantized" if written == name else name
-        self.dequantized[name] = self._node("DequantizeLinear", (value, *parameters), target)
+        quantizers = {
+            name: activation_quantizer(
+                *ranges[name],
+                activations.bits,
+                name,
+                activations.symmetric,
+                activations.power_of_two,
+            )
+            for name in roots
+        }
+        nearest = {
+            node.label: _nearest(model, placement, quantizers, node, options[node.label])
+            for node in placement.layers
+        }
+        written = write_quantized(model, placement, quantizers, nearest)
+        if repaired:
+            written = reconstruct(model, written, placement, quantizers, options, images)
+    return written.model
 
-    def _node(self, op_type: str, inputs: tuple[str, ...], output: str, **attributes: int) -> str:
-        name = output if output in self.outputs else self._name(output)
-        self.nodes.append(Node(op_type, inputs, (name,), attributes, name))
-        return name
 
-    def _parameters(self, node: Node) -> list[str]:
-        """Names of the dequantized weight and bias of a layer, which replace its float ones."""
-        options = self.options.get(node.label, self.defaults)
-        x = self.quantizers[self.placement.root(node.inputs[0])]
-        y = self.quantizers[self.placement.root(self.placement.result(node))]
-        weight = self.model.weights[node.inputs[1]].numpy()
-        bias: Array | None = None
-        if len(node.inputs) > 2 and node.inputs[2]:
-            bias = self.model.weights[node.inputs[2]].numpy()
-        axis = 1 if node.op_type == "MatMul" else 0  # of the output channels
-        layer = quantize_layer(
-            np.moveaxis(weight, axis, 0),
-            bias,
-            x,
-            y.scale,
-            options.weight_bits,
-            options.per_channel,
-            node.label,
-        )
-        values = np.ascontiguousarray(np.moveaxis(layer.weight, 0, axis))
-        names = [self._dequantized(node, "weight", stored(values), layer.weight_scale, axis)]
-        if bias is not None:
-            tensor = Tensor(layer.bias)
-            names.append(self._dequantized(node, "bias", tensor, layer.bias_scale, 0))
-        return names
-
-    def _dequantized(self, node: Node, part: str, tensor: Tensor, scale: Array, axis: int) -> str:
-        label = f"{node.label}/{part}"
-        inputs = (
-            self._constant(f"{label}/quantized", tensor),
-            self._constant(f"{label}/scale", Tensor(scale)),
-        )
-        attributes = {"axis": axis} if scale.ndim else {}
-        return self._node("DequantizeLinear", inputs, f"{label}/dequantized", **attributes)
+def _nearest(
+    model: Model,
+    placement: Placement,
+    quantizers: Mapping[str, Quantizer],
+    node: Node,
+    options: LayerOptions,
+) -> QuantizedLayer:
+    """A layer's integers, each weight rounded by itself."""
+    weight = model.weights[node.inputs[1]].numpy()
+    bias: Array | None = None
+    if len(node.inputs) > 2 and node.inputs[2]:
+        bias = model.weights[node.inputs[2]].numpy()
+    x = quantizers[placement.root(node.inputs[0])]
+    y = quantizers[placement.root(placement.result(node))]
+    axis = 1 if node.op_type == "MatMul" else 0  # of the output channels
+    rows = np.moveaxis(weight, axis, 0)
+    return quantize_layer(
+        rows,
+        bias,
+        x,
+        y.scale,
+        options.weight_bits,
+        options.per_channel,
+        node.label,
+        power_of_two=options.power_of_two,
+    )

@@ -1,0 +1,112 @@
+"""What a layer reads, summed up over calibration images: means and second moments.
+
+A layer is a matrix product `W x` of its weights with patches of its input; what quantization does
+to its output depends on the patches through their first and second moments alone (the "Hessian"
+of layer-wise reconstruction: Frantar et al., 2022, arXiv:2208.11580, section 3).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..model import Array, Node
+from ..ops.conv import conv_window
+
+F64 = npt.NDArray[np.float64]
+
+PATCHES = 256  # sampled of each image: neighbours say almost the same
+
+TOGETHER = 512  # patches multiplied at a time: few sums of large matrices
+
+
+class Moments:
+    """Of the patches x of the float model and z of the quantized one, both [groups, K].
+
+    groups: of the convolution (1 for matrix products). K: weights of one output channel.
+    """
+
+    def __init__(self, groups: int, length: int, second: bool = True) -> None:
+        self.count = 0
+        self.second = second
+        self.sums_x, self.sums_z = (np.zeros((groups, length)) for _ in range(2))
+        shape = (groups, length, length) if second else (0, 0, 0)
+        self.sums_zz, self.sums_xz = np.zeros(shape), np.zeros(shape)
+        self.waiting: list[tuple[Array, Array]] = []
+
+    def update(self, x: Array, z: Array) -> None:
+        """x, z: float32 [groups, K, n], patch by patch the same places."""
+        self.count += x.shape[2]
+        self.sums_x += x.sum(axis=2, dtype=np.float64)
+        self.sums_z += z.sum(axis=2, dtype=np.float64)
+        if self.second:
+            self.waiting.append((x, z))
+            if sum(z.shape[2] for _, z in self.waiting) >= TOGETHER:
+                self._multiply()
+
+    def _multiply(self) -> None:
+        x, z = (np.concatenate(parts, axis=2) for parts in zip(*self.waiting, strict=True))
+        transposed = z.transpose(0, 2, 1)
+        self.sums_zz += np.matmul(z, transposed)
+        self.sums_xz += np.matmul(x, transposed)
+        self.waiting.clear()
+
+    def means(self) -> tuple[F64, F64]:
+        """Of x and of z, [groups, K]."""
+        return self.sums_x / self.count, self.sums_z / self.count
+
+    def covariances(self, centered: bool) -> tuple[F64, F64]:
+        """E[z z'] and E[x z'], [groups, K, K]; around the means if `centered`."""
+        if self.waiting:
+            self._multiply()
+        zz, xz = self.sums_zz / self.count, self.sums_xz / self.count
+        if centered:
+            x, z = self.means()
+            zz = zz - z[:, :, None] * z[:, None, :]
+            xz = xz - x[:, :, None] * z[:, None, :]
+        return zz, xz
+
+
+class Patches:
+    """Takes the same sample of patches from a layer's float and quantized input."""
+
+    def __init__(self, node: Node, weight: Array) -> None:
+        self.node, self.weight = node, weight
+        self.groups = int(node.attributes.get("group", 1))  # type: ignore[arg-type]
+        self.rng = np.random.default_rng(0)
+
+    def take(self, *inputs: Array) -> list[Array]:
+        """Each [groups, K, n]. inputs: arrays of one shape."""
+        if self.node.op_type != "Conv":
+            chosen = self._sample(inputs[0].size // inputs[0].shape[-1], PATCHES)
+            return [x.reshape(-1, x.shape[-1])[chosen].T[None] for x in inputs]
+        options: dict[str, Any] = {
+            "auto_pad": "NOTSET",
+            "dilations": None,
+            "group": 1,
+            "kernel_shape": None,
+            "pads": None,
+            "strides": None,
+            **self.node.attributes,
+        }
+        window = conv_window(inputs[0], self.weight, **options)
+        images, size = inputs[0].shape[0], int(np.prod(window.output))
+        places: list[tuple[Any, ...]] = []  # index of the windows of an image
+        for _ in range(images):
+            at = np.unravel_index(self._sample(size, PATCHES), window.output)
+            places.append((slice(None), *at))
+        taken = []
+        for x in inputs:
+            views = window.view(window.pad(x, 0))
+            columns = [view[at] for view, at in zip(views, places, strict=True)]
+            together = np.concatenate(columns, axis=1)  # [C, n, kernel...]
+            axes = (0, *range(2, together.ndim), 1)
+            taken.append(together.transpose(axes).reshape(self.groups, -1, together.shape[1]))
+        return taken
+
+    def _sample(self, size: int, limit: int) -> Array:
+        if size <= limit:
+            return np.arange(size)
+        return np.sort(self.rng.choice(size, limit, replace=False))
