@@ -12,13 +12,15 @@ SOURCES := $(sort $(shell find csrc kernels pyinterp bench -type f \
 C_SOURCES := $(filter csrc/%,$(SOURCES))
 C_FORMATTED := $(filter %.c %.h,$(C_SOURCES))
 
-.PHONY: help demo test test-isa lint bench check-c clean FORCE
+.PHONY: help demo test test-isa lint bench check-c check-isa clean FORCE
 
 help:
 	@echo "make demo      set up, then compress, run and check the embedded model"
 	@echo "make test      set up, then run the whole test suite"
 	@echo "make test-isa  the kernel tests once more under each lower instruction set"
 	@echo "make check-c   the C-only tests, with sanitizers"
+	@echo "make check-isa the C-only tests of the instruction sets this machine lacks (check.sh says"
+	@echo "               which Debian packages that needs)"
 	@echo "make bench     the kernel benchmarks"
 	@echo "make lint      ruff, mypy, clang-format, codespell"
 	@echo "make clean     remove the environment and everything built"
@@ -38,6 +40,9 @@ bench: .venv/ready-test
 
 check-c:
 	sh csrc/check.sh native
+
+check-isa:
+	sh csrc/check.sh emulate arm64
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@
 #ifdef SP_X86
 #include <cpuid.h>
 #endif
-#ifdef SP_ARM64
+#ifdef SP_DOTPROD
 #include <sys/auxv.h>
 #ifndef HWCAP_ASIMDDP
 #define HWCAP_ASIMDDP (1 << 20)
@@ -39,7 +39,7 @@ static int has_avx512vnni(void)
            __builtin_cpu_supports("avx512vnni");
 }
 #endif
-#ifdef SP_ARM64
+#ifdef SP_DOTPROD
 static int has_dotprod(void) { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
 #endif
 
@@ -54,7 +54,7 @@ static const struct {
     {"avxvnni", SP_ISA_AVXVNNI, has_avxvnni},
     {"avx2", SP_ISA_AVX2, has_avx2},
 #endif
-#ifdef SP_ARM64
+#ifdef SP_DOTPROD
     {"dotprod", SP_ISA_DOTPROD, has_dotprod},
 #endif
     {"portable", SP_ISA_PORTABLE, always},

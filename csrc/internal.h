@@ -17,13 +17,22 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float operations must round to float");
 #define SP_X86 1
 #elif defined(__aarch64__)
 #define SP_ARM64 1
+/* clang before 16 has the intrinsics only where the command line asks for the instructions */
+#if !defined(__clang__) || __clang_major__ >= 16 || defined(__ARM_FEATURE_DOTPROD)
+#define SP_DOTPROD 1
+#endif
 #endif
 
+#ifdef SP_EMULATE /* where each intrinsic is many lines of C, this keeps the code small */
+#define SP_INLINE static inline
+#define SP_UNROLL
+#else
 #define SP_INLINE static inline __attribute__((always_inline))
 #ifdef __clang__
 #define SP_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define SP_UNROLL _Pragma("GCC unroll 32")
+#endif
 #endif
 #define SP_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define SP_MAX(a, b) ((a) > (b) ? (a) : (b))

@@ -27,9 +27,19 @@
 #define SP_TARGET_END SP_PRAGMA(GCC pop_options)
 #endif
 
+/* Tells the compiler that a vector register changes here, so that it keeps the sums in the order of
+ * the code: another order may need more registers than there are. */
+#if defined(SP_EMULATE)
+#define SP_PIN(v) ((void)0)
+#elif defined(SP_X86)
+#define SP_PIN(v) __asm__ volatile("" : "+v"(v))
+#else
+#define SP_PIN(v) __asm__ volatile("" : "+w"(v))
+#endif
+
 #define SP_TARGET_AVX2 SP_TARGET("avx2,fma")
 #define SP_TARGET_AVXVNNI SP_TARGET("avxvnni,avx2,fma")
 #define SP_TARGET_AVX512VNNI SP_TARGET("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")
-#define SP_TARGET_DOTPROD SP_TARGET("+dotprod")
+#define SP_TARGET_DOTPROD SP_TARGET("arch=armv8.2-a+dotprod")
 
 #endif

@@ -7,7 +7,7 @@
 #else
 #define SP_UKERNEL_X86(...)
 #endif
-#ifdef SP_ARM64
+#ifdef SP_DOTPROD
 #define SP_UKERNEL_ARM64 SP_UKERNEL
 #else
 #define SP_UKERNEL_ARM64(...)

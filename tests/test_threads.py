@@ -1,6 +1,6 @@
 """The thread pool and the choice of instruction set, as Python sees them.
 
-csrc/test_csrc.c tests the pool itself, under sanitizers.
+csrc/tests/ tests the pool itself, under sanitizers.
 """
 
 from __future__ import annotations

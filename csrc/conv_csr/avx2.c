@@ -15,9 +15,6 @@ SP_TARGET_AVX2
 #include "finish_s8.h"
 #include "finish_f32.h"
 
-/* Keeps an accumulator in its register: gcc would copy it around. */
-#define PIN(v) __asm__ volatile("" : "+x"(v))
-
 /* ---- int8 ---- */
 
 /* Unpacking leaves lanes in the order 0-3 16-19 4-7 20-23 8-11 24-27 12-15 28-31 of each 32. */
@@ -64,8 +61,8 @@ SP_INLINE void add_window(const uint8_t *x, const struct sp_csr_pair *pair, int 
             sum[2 * v] = k ? _mm256_add_epi16(sum[2 * v], first) : first;
             sum[2 * v + 1] = k ? _mm256_add_epi16(sum[2 * v + 1], second) : second;
             if (k) {
-                PIN(sum[2 * v]);
-                PIN(sum[2 * v + 1]);
+                SP_PIN(sum[2 * v]);
+                SP_PIN(sum[2 * v + 1]);
             }
         }
     }
@@ -73,8 +70,8 @@ SP_INLINE void add_window(const uint8_t *x, const struct sp_csr_pair *pair, int 
     {
         low[i] = _mm256_add_epi16(low[i], sum[i]);
         high[i] = _mm256_add_epi16(high[i], _mm256_srai_epi16(sum[i], 8));
-        PIN(low[i]);
-        PIN(high[i]);
+        SP_PIN(low[i]);
+        SP_PIN(high[i]);
     }
 }
 

@@ -8,9 +8,6 @@
 #ifdef SP_X86
 SP_TARGET_AVX2
 
-/* Keeps the compiler from summing the groups in another order, which needs more registers. */
-#define KEEP(v) __asm__("" : "+x"(v))
-
 /* ---- 32 channels ---- */
 
 enum { CHANNELS = 32, VECTORS = 4 };
@@ -33,7 +30,7 @@ SP_INLINE void add_taps(__m256i *total, const uint8_t *const *tap, size_t at, co
     {
         const __m256i products = _mm256_madd_epi16(x[j], ((const __m256i *)w)[j]);
         total[j] = _mm256_add_epi32(total[j], products);
-        KEEP(total[j]);
+        SP_PIN(total[j]);
     }
 }
 

@@ -1,0 +1,229 @@
+/* Sparse convolutions of every conv_csr micro-kernel, nchw, against plain loops. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checks.h"
+
+enum { WIDTH = 64 /* lanes of a block */ };
+
+/* Where the lanes come from, as csrc/sparing.h describes; in the simplest way. */
+static sp_csr_lanes make_lanes(const sp_conv_shape *s, int source)
+{
+    const int pixels = s->out_h * s->out_w;
+    if (source == SP_CSR_IN_PLACE)
+        return (sp_csr_lanes){source, 1, s->out_w, pixels, 1, 1, 0, pixels};
+    if (source == SP_CSR_GATHERED)
+        return (sp_csr_lanes){source, s->batch, s->out_w, pixels, 1, 1, 0, WIDTH};
+    const int reach = (s->kernel_h - 1) * s->dilation_h / s->stride_h;
+    const int row = s->out_w + reach, image = (s->out_h + reach) * row;
+    const int lanes = SP_ROUND_UP(s->batch * image, WIDTH) + reach * row + reach;
+    const int phases = SP_MIN(s->stride_h, (s->kernel_h - 1) * s->dilation_h + 1);
+    return (sp_csr_lanes){source, s->batch, row,   image,
+                          phases, phases,   lanes, SP_ROUND_UP(lanes * phases * phases, 64)};
+}
+
+static int64_t tap_offset(const sp_conv_shape *s, const sp_csr_lanes *l, int tap)
+{
+    const int y = tap / s->kernel_w * s->dilation_h, x = tap % s->kernel_w * s->dilation_w;
+    if (l->source != SP_CSR_PLANES)
+        return 0;
+    return (int64_t)(y % s->stride_h * l->phases_w + x % s->stride_w) * l->phase_lanes +
+           y / s->stride_h * l->row_width + x / s->stride_w;
+}
+
+/* Packed rows. Each row is cut into two segments where `split`; a segment has whole windows. */
+struct packed {
+    sp_csr_matrix matrix;
+    int32_t panel_segment[2];
+    int64_t panel_byte[1];
+    sp_csr_segment *segments;
+    int32_t *entries;
+};
+
+static void put_entry(int32_t *entry, int slot, int k_group, int64_t offset, const void *weight,
+                      int bytes)
+{
+    entry[slot] = (int32_t)offset;
+    if (k_group == 1 && bytes == 1)
+        entry[1] = *(const int8_t *)weight;
+    else if (k_group == 1)
+        memcpy(&entry[1], weight, 4);
+    else /* pairs stand twice in their word */
+        for (int i = slot; i < 4; i += k_group)
+            ((int8_t *)&entry[k_group])[i] = *(const int8_t *)weight;
+}
+
+/* w: [O][taps][C / groups], of `bytes` bytes: int8 or float. */
+static struct packed *pack_rows(const sp_conv_shape *s, const sp_csr_lanes *l, const void *w,
+                                int bytes, int k_group, int window, int split)
+{
+    const int each = s->in_c / s->groups, columns = s->out_c / s->groups;
+    const int k = s->kernel_h * s->kernel_w * each, parts = split ? 2 : 1;
+    const int most = (k + k_group * window) * s->out_c * parts; /* entries */
+    struct packed *p = allocate(sizeof *p);
+    p->segments = allocate((size_t)(s->out_c * parts) * sizeof *p->segments);
+    int32_t *entries = allocate((size_t)(most * (k_group + 1)) * 4);
+    int done = 0, segment = 0;
+    for (int o = 0; o < s->out_c; o++)
+        for (int part = 0; part < parts; part++) {
+            int count = 0;
+            for (int i = k * part / parts; i < k * (part + 1) / parts; i++) {
+                static const char zero[4];
+                const char *weight = (const char *)w + (size_t)(o * k + i) * (size_t)bytes;
+                if (memcmp(weight, zero, (size_t)bytes) == 0)
+                    continue;
+                const int channel = o / columns * each + i % each;
+                int64_t offset = (int64_t)channel * l->channel_lanes + tap_offset(s, l, i / each);
+                put_entry(entries + (done + count / k_group) * (k_group + 1), count % k_group,
+                          k_group, offset, weight, bytes);
+                count++;
+            }
+            const int steps = SP_ROUND_UP((count + k_group - 1) / k_group, window);
+            p->segments[segment++] = (sp_csr_segment){o, steps, part == 0, part == parts - 1};
+            done += steps;
+        }
+    p->entries = allocate((size_t)(done * (k_group + 1)) * 4); /* of its exact size */
+    memcpy(p->entries, entries, (size_t)(done * (k_group + 1)) * 4);
+    free(entries);
+    p->panel_segment[1] = segment;
+    p->matrix = (sp_csr_matrix){1, split, p->panel_segment, p->panel_byte, p->segments, p->entries};
+    return p;
+}
+
+static void free_packed(struct packed *p) { free(p->segments), free(p->entries), free(p); }
+
+/* Keeps about one weight in four. */
+static void make_sparse(int16_t *w, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        w[i] = random_between(0, 3) ? 0 : w[i];
+}
+
+static uint8_t *to_nchw(const uint8_t *x, int images, int pixels, int channels)
+{
+    const int n = images * pixels * channels;
+    uint8_t *y = allocate((size_t)n);
+    for (int i = 0; i < n; i++) {
+        const int channel = i % channels, pixel = i / channels % pixels;
+        y[(i / (channels * pixels) * channels + channel) * pixels + pixel] = x[i];
+    }
+    return y;
+}
+
+/* Pairs are exact where `window` of them stay in int16: |w| <= 64 / window; see csr_windows.py. */
+static void test_s8(int ukernel, sp_conv_shape s, int source, enum values kind, int window,
+                    int variant, int threads)
+{
+    const struct sp_ukernel_entry *kernel = &sp_ukernels[ukernel];
+    const int k = s.kernel_h * s.kernel_w * s.in_c / s.groups, zero_point = variant * 37 % 256;
+    const int most = kernel->k_group == 2 ? 64 / window : 127, split = variant % 2;
+    char shape[150];
+    describe_shape(&s, shape, sizeof shape);
+    begin_case("conv_csr_s8 %s, %s, source %d, values %d, window %d, variant %d, threads %d",
+               kernel->name, shape, source, kind, window, variant, threads);
+    uint8_t *x = random_bytes(in_elements(&s), kind);
+    uint8_t *residual = random_bytes(out_elements(&s), EVEN_VALUES);
+    int16_t *w = random_weights((size_t)(s.out_c * k), -most, most, kind);
+    make_sparse(w, (size_t)(s.out_c * k));
+    int8_t *narrow = allocate((size_t)(s.out_c * k));
+    for (int i = 0; i < s.out_c * k; i++)
+        narrow[i] = (int8_t)w[i];
+    struct epilogue_case e = make_epilogue(s.out_c, k, w, zero_point, variant);
+    int32_t *sum = convolve(&s, x, w, zero_point);
+    const int pixels = s.out_h * s.out_w;
+    uint8_t *nhwc = expect_epilogue(&e, sum, residual, (size_t)(s.batch * pixels), s.out_c);
+    uint8_t *wanted = to_nchw(nhwc, s.batch, pixels, s.out_c);
+    uint8_t *planar_x = to_nchw(x, s.batch, s.in_h * s.in_w, s.in_c);
+    uint8_t *planar_residual = to_nchw(residual, s.batch, pixels, s.out_c);
+    uint8_t *y = allocate(out_elements(&s));
+
+    sp_conv_csr_s8 p = {.shape = s, .lanes = make_lanes(&s, source), .ukernel = ukernel};
+    struct packed *packed = pack_rows(&s, &p.lanes, narrow, 1, kernel->k_group, window, split);
+    p.matrix = packed->matrix;
+    p.x_zero_point = zero_point, p.window = window, p.epilogue = e.epilogue;
+    run_step(SP_CONV_CSR_S8, &p, planar_x, e.epilogue.residual_mode ? planar_residual : NULL, y,
+             threads);
+    check_bytes(y, wanted, out_elements(&s));
+    free(x), free(residual), free(w), free(narrow), free(sum), free(nhwc), free(wanted);
+    free(planar_x), free(planar_residual), free(y);
+    free_packed(packed), free_epilogue(&e);
+    end_case();
+}
+
+static void test_f32(int ukernel, sp_conv_shape s, int source, int split, int threads)
+{
+    const int taps = s.kernel_h * s.kernel_w, k = taps * s.in_c, pixels = s.out_h * s.out_w;
+    char shape[150];
+    describe_shape(&s, shape, sizeof shape);
+    begin_case("conv_csr_f32 %s, %s, source %d, split %d, threads %d", sp_ukernels[ukernel].name,
+               shape, source, split, threads);
+    float *x = random_floats(in_elements(&s)), *residual = random_floats(out_elements(&s));
+    float *w = random_floats((size_t)(s.out_c * k)), *bias = random_floats((size_t)s.out_c);
+    for (int i = 0; i < s.out_c * k; i++)
+        w[i] = random_between(0, 3) ? 0 : w[i];
+    float *y = allocate(out_elements(&s) * sizeof *y);
+    sp_conv_csr_f32 p = {.shape = s, .lanes = make_lanes(&s, source), .ukernel = ukernel};
+    struct packed *packed = pack_rows(&s, &p.lanes, w, 4, 1, 1, split);
+    p.matrix = packed->matrix;
+    p.bias = bias, p.lo = -20.0F, p.hi = 25.0F, p.has_residual = 1;
+    run_step(SP_CONV_CSR_F32, &p, x, residual, y, threads);
+    for (int i = 0; i < (int)out_elements(&s); i++) { /* nchw */
+        const int image = i / (s.out_c * pixels), o = i / pixels % s.out_c;
+        double sum = (double)bias[o] + (double)residual[i];
+        double size = fabs((double)bias[o]) + fabs((double)residual[i]);
+        for (int j = 0; j < k; j++) {
+            int64_t at = find_input(&s, (int64_t)image * pixels + i % pixels, j / s.in_c, 0);
+            if (at < 0)
+                continue;
+            const int64_t inside = at / s.in_c % (s.in_h * s.in_w);
+            const double value =
+                (double)x[((int64_t)image * s.in_c + j % s.in_c) * s.in_h * s.in_w + inside];
+            sum += value * (double)w[o * k + j], size += fabs(value * (double)w[o * k + j]);
+        }
+        /* gamma(K + 3): see conv_f32_bound in pyinterp/ops/fused.py */
+        const double bound = (k + 3) * 0x1p-24 / (1 - (k + 3) * 0x1p-24) * size;
+        CHECK(fabs((double)y[i] - fmin(fmax(sum, -20.0), 25.0)) <= bound);
+    }
+    free(x), free(residual), free(w), free(bias), free(y), free_packed(packed);
+    end_case();
+}
+
+struct layer {
+    sp_conv_shape shape;
+    int source;
+};
+
+/* Images of less than a block, of one, and of several with a rest of each width. */
+static struct layer pick_layer(int i)
+{
+    static const int channels[] = {1, 3, 8, 17};
+    static const struct window windows[] = {{3, 1, 1, 1}, {3, 2, 1, 1}, {5, 1, 1, 2}, {3, 1, 2, 2},
+                                            {1, 1, 1, 0}, {1, 2, 1, 0}, {2, 1, 1, 0}, {1, 1, 1, 0}};
+    const struct window window = windows[i % 8];
+    const int in_c = channels[i % 4], out_c = channels[(i / 4 + 1) % 4];
+    const int size = i % 8 == 7 ? 8 + i % 3 : 3 + i % 11; /* in place takes at least a block */
+    const int source = i % 8 == 7           ? SP_CSR_IN_PLACE
+                       : window.kernel == 1 ? SP_CSR_GATHERED
+                                            : SP_CSR_PLANES;
+    return (struct layer){make_shape(size, size + i % 3, in_c, out_c, 1, window), source};
+}
+
+void test_sparse(int threads)
+{
+    enum { LAYERS = 40 };
+    for (int u = -1; (u = next_ukernel("conv_csr_s8", u)) >= 0;) {
+        test_s8(u, make_shape(6, 9, 12, 20, 4, (struct window){3, 1, 1, 1}), SP_CSR_PLANES,
+                EVEN_VALUES, 1, 3, threads);
+        for (int i = 0; i < LAYERS; i++) {
+            struct layer layer = pick_layer(i);
+            const int window = sp_ukernels[u].k_group == 2 ? 1 + i / 8 % 2 : 1;
+            test_s8(u, layer.shape, layer.source, i % VALUE_KINDS, window, i, threads);
+        }
+    }
+    for (int u = -1; (u = next_ukernel("conv_csr_f32", u)) >= 0;)
+        for (int i = 0; i < LAYERS; i++) {
+            struct layer layer = pick_layer(i);
+            test_f32(u, layer.shape, layer.source, i % 2, threads);
+        }
+}
