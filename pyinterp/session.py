@@ -60,7 +60,9 @@ class Session:
         self._plans: OrderedDict[tuple[tuple[int, ...], ...], Executor] = OrderedDict()
         self._lock = threading.Lock()
         # plan for one image at once: a bad model is refused here, and its weights are let go
-        self._executor(self._default_shapes(), loaded)
+        shapes = self._default_shapes()
+        if shapes is not None:
+            self._executor(shapes, loaded)
 
     def run(self, outputs: Sequence[str] | None, feeds: Mapping[str, Array]) -> list[Array]:
         """The named outputs (None: all, in the model's order) for one set of inputs.
@@ -88,17 +90,22 @@ class Session:
 
         shapes: input shapes to plan for; None for a batch of one.
         """
-        if shapes is None:
-            key = self._default_shapes()
-        else:
+        key = self._default_shapes()
+        if shapes is not None:
             _expect_names(shapes, self.inputs, "shapes")
             key = tuple(tuple(shapes[info.name]) for info in self.inputs)
+        if key is None:
+            raise InputError("the model's image size is free: explain(shapes) needs the shapes")
         return self._executor(key).explanation
 
-    def _default_shapes(self) -> tuple[tuple[int, ...], ...]:
-        return tuple(
-            tuple(d if isinstance(d, int) else 1 for d in info.shape or ()) for info in self.inputs
-        )
+    def _default_shapes(self) -> tuple[tuple[int, ...], ...] | None:
+        """Shapes of a batch of one; None where more than the batch size is left open."""
+        if any(info.shape is None for info in self.inputs):
+            return None
+        shapes = [tuple(info.shape or ()) for info in self.inputs]
+        if any(not isinstance(d, int) for shape in shapes for d in shape[1:]):
+            return None
+        return tuple(tuple(d if isinstance(d, int) else 1 for d in shape) for shape in shapes)
 
     def _checked(self, feeds: Mapping[str, Array]) -> list[Array]:
         _expect_names(feeds, self.inputs, "feeds")

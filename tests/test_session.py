@@ -221,3 +221,18 @@ def test_profile_and_explain_cover_every_step(backend: Any) -> None:
     assert explanation.to_dict()["backend"] == backend
     if backend != "numpy":
         assert explanation.weight_bytes > 0
+
+
+def test_a_free_image_size_is_planned_for_when_it_comes() -> None:
+    b = GraphBuilder()
+    pooled = b.add("MaxPool", [b.conv("input", "conv", (4, 3, 5, 5))], "pool", kernel_shape=[3, 3])
+    b.add("GlobalAveragePool", [pooled], "mean")
+    shape = ("n", 3, "h", "w")
+    outputs = {"mean": (TensorProto.FLOAT, ("n", 4, 1, 1))}
+    session = Session(read_onnx(b.finish({"input": (TensorProto.FLOAT, shape)}, outputs)))
+    for size in (9, 12):
+        (mean,) = session.run(None, {"input": np.ones((2, 3, size, size), np.float32)})
+        assert mean.shape == (2, 4, 1, 1)
+    with pytest.raises(InputError, match="shapes"):
+        session.explain()
+    assert session.explain({"input": (1, 3, 9, 9)}).steps
