@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto
 
-from sparing.compression.prune import _smallest, prune
+from sparing.compression.granularity import smallest
+from sparing.compression.prune import prune
 from sparing.compression.quantize import quantize
 from sparing.errors import InputError, ModelError
 from sparing.fold import simplify
@@ -78,7 +79,7 @@ def test_ties_go_in_order_of_position(values: list[int], share: float) -> None:
     magnitudes = np.array(values, np.float32)
     count = round(share * len(values))
     expected = sorted(range(len(values)), key=lambda i: (values[i], i))[:count]
-    assert sorted(_smallest(magnitudes, count).tolist()) == sorted(expected)
+    assert sorted(smallest(magnitudes, count).tolist()) == sorted(expected)
 
 
 def test_zeros_of_before_count_and_stay(net: Model) -> None:
@@ -153,6 +154,7 @@ def test_the_recipe_is_recorded_and_kept_by_quantize(net: Model) -> None:
         "granularity": "element",
         "criterion": "magnitude",
         "scope": "layer",
+        "repair": "none",
     }
     assert list(both.metadata["recipe"]) == ["prune", "quantize"]
     assert both.metadata["provenance"] == pruned.metadata["provenance"], "the first source"
@@ -166,10 +168,19 @@ def test_the_recipe_is_recorded_and_kept_by_quantize(net: Model) -> None:
         ({"sparsity": float("nan")}, "sparsity: expected"),
         ({"sparsity": "0.5"}, "sparsity: expected"),
         ({"sparsity": True}, "sparsity: expected"),
-        ({"granularity": "block"}, "granularity: expected one of element, got 'block'"),
-        ({"criterion": "taylor"}, "criterion: expected one of magnitude"),
+        ({"granularity": "2x2"}, "granularity: expected one of element, .* got '2x2'"),
+        ({"granularity": "4:2"}, "granularity: expected one of element, .* got '4:2'"),
+        ({"granularity": "2:4", "sparsity": 0.6}, "sparsity: 2:4 is 0.5, got 0.6"),
+        ({"criterion": "size"}, "criterion: expected one of magnitude"),
         ({"scope": "all"}, "scope: expected one of global, layer"),
-        ({"calibration": []}, "criterion 'magnitude' takes none"),
+        ({"repair": "all"}, "repair: expected one of none, bias, weights"),
+        ({"repair": "none", "calibration": []}, "criterion 'magnitude' without repair takes none"),
+        ({"repair": "bias"}, "calibration: repair 'bias' needs feeds, got none"),
+        ({"criterion": "obs"}, "calibration: criterion 'obs' needs feeds, got none"),
+        ({"criterion": "obs", "calibration": [], "repair": "bias"}, "'obs' means 'weights'"),
+        ({"criterion": "obs", "calibration": []}, "at least one image"),
+        ({"criterion": "taylor", "calibration": []}, "labels: criterion 'taylor' needs them"),
+        ({"labels": np.zeros(1, np.int64)}, "labels: criterion 'magnitude' takes none"),
         ({"ignored": ["nothing"]}, "matches no node"),
         ({"layers": {"conv1/node": {"sparsity": 2}}}, "'conv1/node': sparsity: expected"),
         ({"layers": {"conv1/node": {"weight_bits": 4}}}, "unknown"),

@@ -1,6 +1,8 @@
-"""Magnitude pruning: the smallest weights become zero (Han et al., 2015, arXiv:1506.02626).
+"""Pruning: set weights to zero, or take channels and blocks away, and keep the accuracy.
 
-Compared over the whole network ("global") or within each layer ("layer"). Nothing is retrained.
+Data-free by magnitude; with unlabelled images by what weights multiply, or by optimal brain
+compression, which also makes the weights that stay take over the work of those that go; with
+labels by their part in the loss. Nothing is trained here: that is `finetune`.
 """
 
 from __future__ import annotations
@@ -8,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
-from ..errors import InputError
 from ..fold import simplify
-from ..model import Array, Model, Tensor
-from .calibrate import Feeds
+from ..model import Array, Model
+from .blocks import prune_blocks
+from .calibrate import Feeds, Progress, observed_ranges
+from .granularity import granularity_of
 from .layers import (
     LayerSettings,
     is_layer,
@@ -24,47 +25,56 @@ from .layers import (
     refuse_quantized,
     stored,
 )
-
-GRANULARITIES = ("element",)
-CRITERIA = ("magnitude",)
-SCOPES = ("global", "layer")
+from .prune_options import Request, default_repair, default_sparsity
+from .spool import Spool
+from .structured import prune_channels
+from .unstructured import prune_weights
 
 
 def prune(
     model: Model,
-    sparsity: float = 0.9,
+    sparsity: float | None = None,
     granularity: str = "element",
     criterion: str = "magnitude",
     scope: str = "global",
     calibration: Iterable[Feeds] | None = None,
     labels: Array | None = None,
+    repair: str | None = None,
     ignored: Iterable[str] = (),
     layers: LayerSettings | None = None,
+    progress: Progress | None = None,
 ) -> Model:
-    """A new model with zeros in the weights of its Conv, Gemm and MatMul layers.
+    """A new model with zeros in the weights of its Conv, Gemm and MatMul layers, or a smaller one.
 
-    sparsity: fraction of zeros, 0 to 1, of all pruned weights together (scope "global") or of each
-    layer (scope "layer"); `round(sparsity * weights)` of them exactly, more only where more were
-    zero before. Of equal magnitudes the one that comes first goes first. BatchNorm is folded, but
-    the magnitudes are those of the weights it was trained with: its factors differ by orders of
-    magnitude between layers, and what they make of the weights cannot be compared. calibration and
-    labels are for criteria that look at data; magnitude takes none.
-    ignored: regular expressions of node names (whole names) whose weights stay. layers: per-layer
-    settings `{expression: {"sparsity": ..., "ignored": ...}}`; a layer with a sparsity of its own
-    does not count for the global one.
-    Weights are stored sparse where that is smaller. Prune before quantizing.
+    sparsity: fraction of zeros, 0 to 1, of all pruned weights together (0.9 if not given; implied
+    by N:M): `round(sparsity * groups)` groups of weights, more only where more were zero before. Of
+    equal ones the one that comes first goes first. Of channels or blocks: the share of those that
+    can go (0.5 if not given).
+    granularity: "element"; "N:M" (as "2:4"), N of every M weights along the input channels stay;
+    "1x4", blocks along input channels; "4x1", rows of output channels. Depthwise convolutions are
+    left out unless `layers` gives them a sparsity. "channel" takes whole channels away, through
+    residual adds, concatenations and depthwise convolutions, and leaves at least one to each layer;
+    "block" takes whole residual blocks away, those whose input passes them by unchanged.
+    criterion: "magnitude", of the weights as they were trained, before BatchNorm is folded: its
+    factors differ by orders of magnitude between layers. "activation": w^2 E[x^2], as a share of
+    the layer (Sun et al., 2023, arXiv:2306.11695). "obs": optimal brain compression, layer by layer
+    (Frantar et al., 2022, arXiv:2208.11580; see `brain_surgeon`); how much each layer loses is
+    ranked by magnitude. "taylor": by gradients, with labels (Molchanov et al., 2019,
+    arXiv:1906.10771). For channels also "l1" and "batch_norm", its scale; see
+    `structured.channel_worth` and `blocks.block_worth` for what the names mean there.
+    scope: "global" ranks all layers together, "layer" gives each the same sparsity, "erdos_renyi"
+    large ones more (Evci et al., 2020, arXiv:1911.11134).
+    calibration: feeds `{input: array}` (batch first), read once; needed by all criteria but
+    magnitude and by repair. labels: classes of its images, integers [N], for "taylor".
+    repair: what images are used for afterwards, layer by layer. "bias" gives each output channel
+    its mean back, "weights" also gives the weights that stay their best values, in all layers but
+    ignored ones. Not given: "weights" for "obs", "bias" where there is calibration, else "none".
+    ignored: regular expressions of node names (whole names) that stay as they are. layers:
+    per-layer settings `{expression: {"sparsity": ..., "ignored": ...}}`; a layer with a sparsity of
+    its own does not count for the others. progress: called with the images of each batch.
+    BatchNorm is folded; weights are stored sparse where that is smaller. Prune before quantizing.
     Raises InputError for arguments that do not fit, ModelError for a quantized model.
     """
-    for name, value, known in (
-        ("granularity", granularity, GRANULARITIES),
-        ("criterion", criterion, CRITERIA),
-        ("scope", scope, SCOPES),
-    ):
-        if value not in known:
-            raise InputError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
-    if calibration is not None or labels is not None:
-        raise InputError(f"calibration, labels: criterion {criterion!r} takes none")
-    _check_sparsity(sparsity, "sparsity")
     refuse_quantized(model, "prune the float model, then quantize it")
     patterns = pattern_list(ignored, "ignored")
     trained = simplify(model, batch_norm=False)
@@ -72,76 +82,40 @@ def prune(
     settings = layer_settings(folded, layers, ("sparsity",))
     left_out = matching(folded, patterns, "ignored")
     left_out |= {label for label, given in settings.items() if given.get("ignored")}
-    own = {label: given["sparsity"] for label, given in settings.items() if "sparsity" in given}
-    for label, value in own.items():
-        _check_sparsity(value, f"layers, {label!r}: sparsity")
-
-    names = _prunable(trained, left_out)
-    alone = {name: own[label] for name, label in names.items() if label in own}
-    if scope == "layer":
-        alone = {name: sparsity for name in names} | alone
-    weights = dict(trained.weights)
-    groups = [([name], share) for name, share in alone.items()]
-    groups.append(([name for name in names if name not in alone], sparsity))
-    for members, share in groups:
-        weights |= _pruned({name: weights[name].numpy() for name in members}, share)
-    pruned = _stored_sparse(simplify(trained.replace(weights=weights)))
+    request = Request(
+        default_sparsity(granularity) if sparsity is None else sparsity,
+        granularity,
+        criterion,
+        scope,
+        default_repair(criterion, calibration) if repair is None else repair,
+        labels,
+        left_out,
+        {label: given["sparsity"] for label, given in settings.items() if "sparsity" in given},
+    )
+    request.check(calibration)
+    with Spool() as images:
+        if calibration is not None:
+            first = [info.name for info in folded.inputs]
+            observed_ranges(folded, calibration, first, progress=progress, keep=images)
+        if granularity == "channel":
+            pruned = prune_channels(trained, folded, request, images)
+        elif granularity == "block":
+            pruned = prune_blocks(folded, request, images)
+        else:
+            pruned = prune_weights(trained, folded, granularity_of(granularity), request, images)
     arguments: dict[str, Any] = {
-        "sparsity": sparsity,
+        "sparsity": request.sparsity,
         "granularity": granularity,
         "criterion": criterion,
         "scope": scope,
+        "repair": request.repair,
         **({"ignored": patterns} if patterns else {}),
         **({"layers": {key: dict(value) for key, value in layers.items()}} if layers else {}),
     }
-    return recorded(pruned, model, "prune", arguments)
-
-
-def _check_sparsity(value: object, where: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise InputError(f"{where}: expected a number from 0 to 1, got {value!r}")
-
-
-def _prunable(model: Model, left_out: set[str]) -> dict[str, str]:
-    """Name of a weight -> label of the first layer that reads it; weights of ignored ones not."""
-    found: dict[str, str] = {}
-    kept = set()
-    for node in model.nodes:
-        if is_layer(model, node):
-            found.setdefault(node.inputs[1], node.label)
-            if node.label in left_out:
-                kept.add(node.inputs[1])
-    if not found:
-        raise InputError("expected a layer to prune (Conv, Gemm or MatMul), found none")
-    return {name: label for name, label in found.items() if name not in kept}
-
-
-def _pruned(group: dict[str, Array], sparsity: float) -> dict[str, Tensor]:
-    """The weights of a group with its smallest magnitudes set to zero."""
-    if not group:
-        return {}
-    magnitudes = np.concatenate([np.abs(array).reshape(-1) for array in group.values()])
-    keep = np.ones(magnitudes.size, bool)
-    keep[_smallest(magnitudes, round(sparsity * magnitudes.size))] = False
-    result, start = {}, 0
-    for name, array in group.items():
-        mask = keep[start : start + array.size].reshape(array.shape)
-        result[name] = Tensor(np.where(mask, array, array.dtype.type(0)))
-        start += array.size
-    return result
+    return recorded(_stored_sparse(pruned), model, "prune", arguments)
 
 
 def _stored_sparse(model: Model) -> Model:
     names = {node.inputs[1] for node in model.nodes if is_layer(model, node)}
     sparse = {name: stored(model.weights[name].numpy()) for name in names}
     return model.replace(weights={**model.weights, **sparse})
-
-
-def _smallest(magnitudes: Array, count: int) -> Array:
-    """Positions of exactly `count` smallest values; of equal ones the first positions."""
-    if count == 0:
-        return np.zeros(0, np.int64)
-    threshold = np.partition(magnitudes, count - 1)[count - 1]
-    below = np.flatnonzero(magnitudes < threshold)
-    equal = np.flatnonzero(magnitudes == threshold)
-    return np.concatenate([below, equal[: count - below.size]])

@@ -1,0 +1,181 @@
+"""Repair a pruned model layer by layer, each layer for what those before it now deliver.
+
+Layers are taken in the order of the graph. Each reads what the pruned layers before it deliver and
+is to give what the original one gives on the original input: `min E |W x - V z|^2` over the V with
+enough zeros (asymmetric reconstruction, as in AdaRound: Nagel et al., 2020, arXiv:2004.10568,
+section 3.3; pruning itself in `brain_surgeon`). The bias then gives every channel its mean back,
+which is what BatchNorm's statistics would do if they were estimated anew. What passes from stage to
+stage waits on disk, so that memory does not grow with the number of images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import InputError
+from ..model import Array, Model, Node, Tensor
+from .brain_surgeon import F64, Mask, Select, best_values, prune_matrix
+from .layers import with_bias
+from .moments import Moments, Patches
+from .rounding import refit
+from .spool import Spool
+from .submodel import Runner, Stage, stages
+
+DAMPING = 0.01  # of the mean diagonal of the Hessian, as GPTQ has it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerRepair:
+    """What is done to a layer. Weights are matrices [O, K] here, a row an output channel.
+
+    keep: mask of the weights that stay; or how to choose them (see `prune_matrix`); None for those
+    that are not zero. fit: give the weights that stay their best values, not only the bias.
+    """
+
+    keep: Mask | Select | None = None
+    fit: bool = True
+
+
+def repair_layers(
+    original: Model,
+    pruned: Model,
+    repairs: Mapping[str, LayerRepair],
+    images: Spool,
+    on_layer: Callable[[str], None] | None = None,
+) -> Model:
+    """The pruned model with the named layers pruned and repaired; where it can, one gets a bias.
+
+    original: float, BatchNorm folded. pruned: the same, or what is left of it: values that pass
+    from block to block and what the named layers read have the same names and shapes in both, and
+    those layers are not pruned yet. repairs: by label of a layer. images: feeds of the model.
+    on_layer: called with the label of each layer that is done.
+    Raises InputError where a calibration image gives NaN or infinity, or layers share constants.
+    """
+    _refuse_shared(pruned, repairs)
+    original, pruned = (with_bias(model, repairs.keys()) for model in (original, pruned))
+    found = stages(original, repairs.keys())
+    with ExitStack() as opened:
+        old, new = images, images
+        for number, stage in enumerate(found):
+            for node in stage.nodes:
+                if node.label in repairs:
+                    repair = repairs[node.label]
+                    moments = _observed(original, pruned, stage, node, repair, old, new)
+                    pruned = _repaired(pruned, node, repair, moments)
+                    if on_layer is not None:
+                        on_layer(node.label)
+            if number + 1 < len(found):
+                wanted = found[number + 1].starts
+                old, new = (
+                    opened.enter_context(_passed(changed, stage, wanted, spool))
+                    for changed, spool in ((original, old), (pruned, new))
+                )
+    return pruned
+
+
+def _refuse_shared(model: Model, repairs: Mapping[str, LayerRepair]) -> None:
+    readers = model.consumers()
+    for node in model.nodes:
+        for name in node.inputs[1:] if node.label in repairs else ():
+            if name and len(readers[name]) > 1:
+                raise InputError(
+                    f"repair: {node.label!r} shares {name!r} with another node: ignore both, or use"
+                    " repair 'none'"
+                )
+
+
+def _passed(model: Model, stage: Stage, wanted: tuple[str, ...], before: Spool) -> Spool:
+    """What the next stage starts from, for each image."""
+    runner, after = Runner(model, stage.starts, wanted), Spool()
+    for values in before:
+        after.append(runner.run(values))
+    return after
+
+
+def _observed(
+    original: Model,
+    pruned: Model,
+    stage: Stage,
+    node: Node,
+    repair: LayerRepair,
+    old: Spool,
+    new: Spool,
+) -> Moments:
+    """Moments of what the layer read in the original model and reads now."""
+    source = node.inputs[0]
+    weight = original.weights[node.inputs[1]].numpy()
+    patches = Patches(node, weight)
+    moments = Moments(patches.groups, as_matrix(node, weight).shape[1], repair.fit)
+    runners = [Runner(model, stage.starts, [source]) for model in (original, pruned)]
+    for values in zip(old, new, strict=True):
+        x, z = (runner.run(v)[source] for runner, v in zip(runners, values, strict=True))
+        if not (np.isfinite(x).all() and np.isfinite(z).all()):
+            raise InputError(f"calibration: {source!r} holds NaN or infinity")
+        moments.update(*patches.take(x, z))
+    return moments
+
+
+def _repaired(model: Model, node: Node, repair: LayerRepair, moments: Moments) -> Model:
+    stored = model.weights[node.inputs[1]].numpy()
+    bias = node.inputs[2] if len(node.inputs) > 2 else ""
+    matrix = as_matrix(node, stored).astype(np.float64)
+    groups = moments.sums_x.shape[0]
+    before = matrix.reshape(groups, -1, matrix.shape[1])
+    after = _fitted(before, repair, moments, bool(bias)) if repair.fit else _masked(before, repair)
+    weights = dict(model.weights)
+    new = from_matrix(node, after.reshape(matrix.shape), stored.shape)
+    weights[node.inputs[1]] = Tensor(new.astype(stored.dtype))
+    if bias:
+        x, z = (mean[:, :, None] for mean in moments.means())
+        shift = (before @ x - after @ z).reshape(-1)
+        old = model.weights[bias].numpy()
+        weights[bias] = Tensor((old + shift).astype(old.dtype))
+    return model.replace(weights=weights)
+
+
+def _masked(matrices: F64, repair: LayerRepair) -> F64:
+    if not isinstance(repair.keep, np.ndarray):
+        return matrices
+    return np.where(repair.keep.reshape(matrices.shape), matrices, 0.0)
+
+
+def _fitted(matrices: F64, repair: LayerRepair, moments: Moments, has_bias: bool) -> F64:
+    """matrices: [groups, O / groups, K]; chosen weights and their values, group by group."""
+    keep = repair.keep
+    zz, xz = moments.covariances(centered=has_bias)
+    targets, hessians = refit(matrices, zz, xz, DAMPING)
+    if callable(keep):
+        if len(matrices) > 1:  # weights are chosen among all groups: by what they were
+            keep = keep(_shares(targets, hessians))
+        else:
+            return prune_matrix(targets[0], hessians[0], keep)[None]
+    masks = matrices != 0 if keep is None else keep.reshape(matrices.shape)
+    return np.stack(
+        [
+            target if mask.all() else best_values(target, hessian, mask)
+            for target, hessian, mask in zip(targets, hessians, masks, strict=True)
+        ]
+    )
+
+
+def _shares(targets: F64, hessians: F64) -> F64:
+    """Each weight's own share of the loss, [O, K]."""
+    diagonal = np.diagonal(hessians, axis1=1, axis2=2)[:, None, :]
+    shares: F64 = (targets**2 * diagonal).reshape(-1, targets.shape[2])
+    return shares
+
+
+def as_matrix(node: Node, weight: Array) -> Array:
+    """Weights as [O, K]: a row holds all weights of an output channel."""
+    rows = weight.T if node.op_type == "MatMul" else weight
+    return rows.reshape(len(rows), -1)
+
+
+def from_matrix(node: Node, matrix: Array, shape: tuple[int, ...]) -> Array:
+    """The weights of the given shape that `as_matrix` makes this matrix of."""
+    rows = matrix.T if node.op_type == "MatMul" else matrix
+    return np.ascontiguousarray(rows.reshape(shape))
