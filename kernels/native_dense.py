@@ -110,7 +110,7 @@ def conv_s8(spec: fs.ConvS8, shapes: Sequence[Shape], layout: Layout, threads: i
     params = ffi.new("sp_conv_s8 *")
     fill_shape(params.shape, spec.window, spec.groups, shapes[0], output)
     params.ukernel, params.x_zero_point = ukernel.index, spec.x_zero_point
-    params.k_padded = packing.round_up(rows.shape[2], ukernel.k_group)
+    params.k_padded = packing.padded_k(rows.shape[2], ukernel.k_group)
     params.weights = pointer(weights)
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
     keep = fill_epilogue(params.epilogue, spec, bias)
@@ -141,7 +141,7 @@ def gemm_s8(spec: fs.GemmS8, shapes: Sequence[Shape], layout: Layout, threads: i
     params = ffi.new("sp_gemm_s8 *")
     params.m, params.k = shapes[0]
     params.n = spec.weight.shape[0]
-    params.k_padded = packing.round_up(params.k, ukernel.k_group)
+    params.k_padded = packing.padded_k(params.k, ukernel.k_group)
     params.ukernel, params.weights = ukernel.index, pointer(weights)
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
     params.bias = pointer(bias, "int32_t *")

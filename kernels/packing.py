@@ -18,15 +18,20 @@ def round_up(n: int, to: int) -> int:
     return -(-n // to) * to
 
 
+def padded_k(k: int, k_group: int) -> int:
+    """K as the micro-kernels see it: whole groups, at least one."""
+    return round_up(max(k, 1), k_group)
+
+
 def pack_panels(rows: Array, nr: int, k_group: int) -> Array:
     """Panels of output channels: flat, one group after the other.
 
     rows: integer [groups, O, K], the weights of each output channel. A panel holds nr channels,
     the last one of a group the rest, rounded up to COLUMN_GROUP with zero weights, as
-    [k_padded / k_group, columns, k_group], where k_padded is K rounded up to k_group.
+    [padded_k / k_group, columns, k_group].
     """
     groups, outputs, k = rows.shape
-    columns, k_padded = round_up(outputs, COLUMN_GROUP), round_up(k, k_group)
+    columns, k_padded = round_up(outputs, COLUMN_GROUP), padded_k(k, k_group)
     padded = np.zeros((groups, columns, k_padded), rows.dtype)
     padded[:, :outputs, :k] = rows
     whole = columns // nr * nr

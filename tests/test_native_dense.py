@@ -159,6 +159,26 @@ def test_every_way_to_share_the_work_gives_the_same_bits(isa: str) -> None:
     run("depthwise_s8", [wide], isa, threads=(1, 2, 5))
 
 
+@pytest.mark.parametrize("isa", ISAS)
+def test_nothing_in_or_nothing_to_sum(isa: str) -> None:
+    spec = gemm_s8("empty", 1, 17, 8).spec
+    assert isinstance(spec, fs.GemmS8)
+    bias = np.arange(17, dtype=np.int32) - 5
+    nothing = fs.GemmS8(np.zeros((17, 0), np.int8), bias, 3)
+    no_image = conv_s8("no image", (1, 4, 3, 3), 8).spec
+    assert isinstance(no_image, fs.ConvS8)
+    with forced_isa(isa):
+        for threads in (1, 3):
+            step = native_dense.gemm_s8(nothing, [(2, 0)], "nchw", threads)
+            y = np.empty((2, 17), np.int32)
+            step.run([np.empty((2, 0), np.uint8)], y)
+            assert np.array_equal(y, [bias, bias])
+            step = native_dense.gemm_s8(spec, [(0, 8)], "nchw", threads)
+            step.run([np.empty((0, 8), np.uint8)], np.empty((0, 17), np.int32))
+            step = native_dense.conv_s8(no_image, [(0, 4, 3, 3)], "nhwc", threads)
+            step.run([np.empty((0, 3, 3, 4), np.uint8)], np.empty((0, 1, 1, 8), np.uint8))
+
+
 # ---- windows -------------------------------------------------------------------------------
 
 

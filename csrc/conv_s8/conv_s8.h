@@ -2,12 +2,19 @@
 #ifndef SPARING_CONV_S8_H
 #define SPARING_CONV_S8_H
 
-#include "internal.h"
+#include "epilogue/epilogue.h"
+#include "gemm_s8/gemm_s8.h"
 
 /* Copies the patches of output pixels [first, first + rows) of one group, in the order (kernel_h,
  * kernel_w, channel), to y: `stride` bytes between patches, activations of `bytes` bytes. Pixels
  * count through all images. */
 void sp_gather_s8(const sp_conv_s8 *p, const uint8_t *x, int group, int first, int rows, void *y,
                   size_t stride, int bytes);
+
+/* A micro-kernel with the epilogue on sums that never leave the registers, for panels of all nr
+ * columns; results go to rows->y, rows->sum is unused. */
+typedef void sp_conv_s8_fused_fn(const sp_epilogue *e, const struct sp_rows *rows, const void *a,
+                                 size_t a_stride, const void *w, int k);
+sp_conv_s8_fused_fn sp_conv_s8_fused_avx512vnni;
 
 #endif

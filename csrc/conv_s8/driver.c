@@ -4,8 +4,6 @@
  * A task is a block of pixels and a range of panels. Its patches are gathered into scratch memory,
  * or read where they are, and stay in the L2 cache while the panels pass by. */
 #include "conv_s8.h"
-#include "epilogue/epilogue.h"
-#include "gemm_s8/gemm_s8.h"
 #include "gemm_s8/rows.h"
 #include "operators.h"
 
@@ -13,8 +11,9 @@ struct job {
     const sp_conv_s8 *p;
     const sp_context *context;
     const struct sp_ukernel_entry *kernel;
-    int pixels;        /* of all images */
-    int group_columns; /* output channels of a group */
+    sp_conv_s8_fused_fn *fused; /* or NULL */
+    int pixels;                 /* of all images */
+    int group_columns;          /* output channels of a group */
     int group_panels;
     int pointwise; /* patches are the input's pixels */
     int direct;    /* and read where they are */
@@ -33,11 +32,22 @@ static size_t patch_bytes(const sp_conv_s8 *p, const struct sp_ukernel_entry *ke
     return (size_t)p->k_padded * (size_t)sp_activation_bytes(kernel);
 }
 
+static sp_conv_s8_fused_fn *find_fused(const struct sp_ukernel_entry *kernel)
+{
+#ifdef SP_X86
+    if (kernel->isa == SP_ISA_AVX512VNNI)
+        return sp_conv_s8_fused_avx512vnni;
+#endif
+    (void)kernel;
+    return NULL;
+}
+
 static struct job plan_job(const sp_conv_s8 *p, int threads)
 {
     const sp_conv_shape *s = &p->shape;
     struct job job = {.p = p, .kernel = &sp_ukernels[p->ukernel]};
     const int nr = job.kernel->nr;
+    job.fused = find_fused(job.kernel);
     job.pixels = s->batch * s->out_h * s->out_w;
     job.group_columns = s->out_c / s->groups;
     job.group_panels = (job.group_columns + nr - 1) / nr;
@@ -78,26 +88,35 @@ static const void *find_patches(const struct job *job, int group, int first, int
     return scratch;
 }
 
-static void finish(const struct job *job, int first_pixel, int rows, int channel, int count,
-                   const int32_t *sum)
+/* Where the results of a block and a panel go. */
+static struct sp_rows find_rows(const struct job *job, int first_pixel, int rows, int channel,
+                                int count, const int32_t *sum)
 {
-    const sp_conv_s8 *p = job->p;
-    const size_t stride = (size_t)p->shape.out_c;
+    const size_t stride = (size_t)job->p->shape.out_c;
     const size_t at = (size_t)first_pixel * stride + (size_t)channel;
-    const uint8_t *residual = p->epilogue.residual_mode == SP_RESIDUAL_NONE
-                                  ? NULL
-                                  : (const uint8_t *)job->context->input[1] + at;
-    struct sp_rows block = {
+    const int has_residual = job->p->epilogue.residual_mode != SP_RESIDUAL_NONE;
+    return (struct sp_rows){
         .sum = sum,
         .sum_stride = (size_t)job->kernel->nr,
         .rows = rows,
         .first = channel,
         .count = count,
-        .residual = residual,
+        .residual = has_residual ? (const uint8_t *)job->context->input[1] + at : NULL,
         .y = (uint8_t *)job->context->output + at,
         .stride = stride,
     };
-    sp_epilogue_of(job->kernel->isa)(&p->epilogue, &block);
+}
+
+static void run_panel(const struct job *job, const struct sp_panels *panels, struct sp_panel panel,
+                      const void *patches, const struct sp_rows *rows, int32_t *sum)
+{
+    const sp_epilogue *epilogue = &job->p->epilogue;
+    if (job->fused && panel.count == job->kernel->nr) {
+        job->fused(epilogue, rows, patches, job->patch_stride, panel.weights, panels->k);
+        return;
+    }
+    sp_sum_panel(panels, panel, patches, job->patch_stride, rows->rows, sum);
+    sp_epilogue_of(job->kernel->isa)(epilogue, rows);
 }
 
 static void run_task(void *argument, int task, int thread)
@@ -126,9 +145,10 @@ static void run_task(void *argument, int task, int thread)
             patches = find_patches(job, group, first, rows, scratch + sum_bytes(job, rows));
             patches_group = group;
         }
-        int column;
-        int count = sp_panel_sums(&panels, panel, patches, job->patch_stride, rows, sum, &column);
-        finish(job, first, rows, group * job->group_columns + column, count, sum);
+        const struct sp_panel found = sp_find_panel(&panels, panel);
+        const int channel = group * job->group_columns + found.first;
+        const struct sp_rows block = find_rows(job, first, rows, channel, found.count, sum);
+        run_panel(job, &panels, found, patches, &block, sum);
     }
 }
 

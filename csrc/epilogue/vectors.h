@@ -45,14 +45,21 @@ SP_INLINE struct place find_pixels(const struct sp_rows *r, const struct channel
     return p;
 }
 
-/* acc * m */
-SP_INLINE void scale_sums(const struct channels *c, struct place p, int pixels, reals *real)
+SP_INLINE void load_totals(struct place p, int pixels, sums *total)
 {
     const int each = VECTORS / pixels; /* vectors of a pixel */
+    SP_UNROLL for (int j = 0; j < VECTORS; j++) total[j] =
+        load_sums(p.sum[j / each] + j % each * LANES);
+}
+
+/* acc * m */
+SP_INLINE void scale_totals(const struct channels *c, int pixels, const sums *total, reals *real)
+{
+    const int each = VECTORS / pixels;
     SP_UNROLL for (int j = 0; j < VECTORS; j++)
     {
-        const sums sum = load_sums(p.sum[j / each] + j % each * LANES);
-        real[j] = multiply(to_reals(add_sums(sum, c->bias[j % each])), c->multiplier[j % each]);
+        const sums acc = add_sums(total[j], c->bias[j % each]);
+        real[j] = multiply(to_reals(acc), c->multiplier[j % each]);
     }
 }
 
@@ -104,11 +111,23 @@ struct constants {
     sp_range conv_output;
 };
 
-SP_INLINE void finish_place(const struct constants *k, const struct channels *c, struct place p,
-                            int pixels, int mode)
+SP_INLINE struct constants make_constants(const sp_epilogue *e)
+{
+    return (struct constants){
+        make_packer(e->output),
+        all_sums(-e->residual_zero_point),
+        all_reals(e->residual_multiplier),
+        all_reals(e->conv_multiplier),
+        e->conv_output,
+    };
+}
+
+/* mode: the epilogue's, a constant where this is inlined. */
+SP_INLINE void finish_totals(const struct constants *k, const struct channels *c, struct place p,
+                             int pixels, int mode, const sums *total)
 {
     reals real[VECTORS], residual[VECTORS];
-    scale_sums(c, p, pixels, real);
+    scale_totals(c, pixels, total, real);
     if (mode == SP_RESIDUAL_QUANTIZED)
         requantize_middle(real, k->conv_output, k->conv_multiplier);
     if (mode != SP_RESIDUAL_NONE) {
@@ -119,25 +138,22 @@ SP_INLINE void finish_place(const struct constants *k, const struct channels *c,
     store(c, p, pixels, pack(real, &k->packer));
 }
 
-SP_INLINE void finish_pixels(const sp_epilogue *e, const struct sp_rows *r,
-                             const struct channels *c, int pixels, int mode)
+SP_INLINE void finish_rows(const struct constants *k, const struct channels *c,
+                           const struct sp_rows *r, int pixels, int mode)
 {
-    const struct constants k = {
-        make_packer(e->output),
-        all_sums(-e->residual_zero_point),
-        all_reals(e->residual_multiplier),
-        all_reals(e->conv_multiplier),
-        e->conv_output,
-    };
-    int row = 0;
-    for (; row + pixels <= r->rows; row += pixels)
-        finish_place(&k, c, find_pixels(r, c, row, pixels, pixels), pixels, mode);
-    if (row < r->rows)
-        finish_place(&k, c, find_pixels(r, c, row, pixels, r->rows - row), pixels, mode);
+    sums total[VECTORS];
+    for (int row = 0; row < r->rows; row += pixels) {
+        const int left = r->rows - row;
+        const struct place p = left >= pixels ? find_pixels(r, c, row, pixels, pixels)
+                                              : find_pixels(r, c, row, pixels, left);
+        load_totals(p, pixels, total);
+        finish_totals(k, c, p, pixels, mode, total);
+    }
 }
 
-/* Channels from `first` on, as many as `pixels` pixels leave vectors for; returns how many. */
-SP_INLINE int finish_block(const sp_epilogue *e, const struct sp_rows *r, int first, int pixels)
+/* Channels from `first` on, as many as `pixels` pixels leave vectors for. */
+SP_INLINE struct channels load_channels(const sp_epilogue *e, const struct sp_rows *r, int first,
+                                        int pixels)
 {
     const int each = VECTORS / pixels;
     struct channels c = {.first = first, .count = SP_MIN(r->count - first, each * LANES)};
@@ -146,11 +162,19 @@ SP_INLINE int finish_block(const sp_epilogue *e, const struct sp_rows *r, int fi
         c.bias[j] = load_sums(e->bias + r->first + first + j * LANES);
         c.multiplier[j] = load_reals(e->multiplier + r->first + first + j * LANES);
     }
+    return c;
+}
+
+/* Returns how many channels it finished. */
+SP_INLINE int finish_block(const sp_epilogue *e, const struct sp_rows *r, int first, int pixels)
+{
+    const struct constants k = make_constants(e);
+    const struct channels c = load_channels(e, r, first, pixels);
     if (e->residual_mode == SP_RESIDUAL_NONE)
-        finish_pixels(e, r, &c, pixels, SP_RESIDUAL_NONE);
+        finish_rows(&k, &c, r, pixels, SP_RESIDUAL_NONE);
     else if (e->residual_mode == SP_RESIDUAL_ACCUMULATOR)
-        finish_pixels(e, r, &c, pixels, SP_RESIDUAL_ACCUMULATOR);
+        finish_rows(&k, &c, r, pixels, SP_RESIDUAL_ACCUMULATOR);
     else
-        finish_pixels(e, r, &c, pixels, SP_RESIDUAL_QUANTIZED);
+        finish_rows(&k, &c, r, pixels, SP_RESIDUAL_QUANTIZED);
     return c.count;
 }

@@ -1,42 +1,18 @@
-/* AVX-512 VNNI micro-kernel: vpdpbusd multiplies four uint8 by four int8 and adds the products to
- * an int32, without saturation: exact for all values. */
-#include <string.h>
-
+/* The AVX-512 VNNI micro-kernel. */
 #include "gemm_s8.h"
 #include "target.h"
 
 #ifdef SP_X86
 SP_TARGET_AVX512VNNI
+#include "tile_avx512vnni.h"
 
-enum { VECTOR = 16, STRIDE = 64 /* int32 from row to row of `sum` */ };
+enum { STRIDE = 64 /* int32 from row to row of `sum` */ };
 
-SP_INLINE __m512i broadcast_quad(const uint8_t *a)
-{
-    int32_t quad;
-    memcpy(&quad, a, sizeof quad);
-    return _mm512_set1_epi32(quad);
-}
-
-/* `rows` rows by `vectors` times 16 columns. */
 SP_INLINE void tile(int rows, int vectors, const uint8_t *a, size_t a_stride, const int8_t *w,
                     int k, int32_t *sum)
 {
     __m512i total[12][4];
-    SP_UNROLL for (int i = 0; i < rows; i++)
-    {
-        SP_UNROLL for (int j = 0; j < vectors; j++) total[i][j] = _mm512_setzero_si512();
-    }
-    for (int at = 0; at < k; at += 4, w += 4 * VECTOR * vectors) {
-        __m512i weights[4];
-        SP_UNROLL for (int j = 0; j < vectors; j++) weights[j] =
-            _mm512_load_si512(w + 4 * VECTOR * j);
-        SP_UNROLL for (int i = 0; i < rows; i++)
-        {
-            const __m512i x = broadcast_quad(a + (size_t)i * a_stride + at);
-            SP_UNROLL for (int j = 0; j < vectors; j++) total[i][j] =
-                _mm512_dpbusd_epi32(total[i][j], x, weights[j]);
-        }
-    }
+    sum_tile(rows, vectors, a, a_stride, w, k, total);
     SP_UNROLL for (int i = 0; i < rows; i++)
     {
         SP_UNROLL for (int j = 0; j < vectors; j++)

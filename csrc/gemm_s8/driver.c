@@ -26,6 +26,8 @@ struct sp_split sp_split_product(const struct sp_ukernel_entry *kernel, int rows
     double products = (double)rows * k * panels * kernel->nr;
     int workers = (int)SP_MAX(SP_MIN(products / WORTH_A_THREAD, threads), 1);
     struct sp_split split = {divide_up(rows, most), most, 1, panels};
+    if (rows == 0)
+        return split;
     if (workers > 1 && split.blocks < 4 * workers) {
         /* Few blocks rarely divide evenly among the threads; panels may do better. */
         split.ranges = SP_MIN(workers, panels);
@@ -37,17 +39,21 @@ struct sp_split sp_split_product(const struct sp_ukernel_entry *kernel, int rows
     return split;
 }
 
-int sp_panel_sums(const struct sp_panels *panels, int panel, const void *a, size_t a_stride,
-                  int rows, int32_t *sum, int *first)
+struct sp_panel sp_find_panel(const struct sp_panels *panels, int i)
 {
     const struct sp_ukernel_entry *kernel = panels->kernel;
-    const int column = panel * kernel->nr, columns = SP_MIN(kernel->nr, panels->columns - column);
+    const int first = i * kernel->nr;
     /* All panels before this one are whole. */
-    const size_t bytes_before = (size_t)column * (size_t)panels->k * (size_t)kernel->weight_bytes;
-    ((sp_gemm_s8_fn *)kernel->run)(a, a_stride, rows, panels->weights + bytes_before, panels->k,
-                                   columns, sum);
-    *first = column;
-    return columns;
+    const size_t before = (size_t)first * (size_t)panels->k * (size_t)kernel->weight_bytes;
+    return (struct sp_panel){panels->weights + before, first,
+                             SP_MIN(kernel->nr, panels->columns - first)};
+}
+
+void sp_sum_panel(const struct sp_panels *panels, struct sp_panel panel, const void *a,
+                  size_t a_stride, int rows, int32_t *sum)
+{
+    sp_gemm_s8_fn *run = (sp_gemm_s8_fn *)panels->kernel->run;
+    run(a, a_stride, rows, panel.weights, panels->k, panel.count, sum);
 }
 
 struct job {
@@ -102,12 +108,14 @@ static void run_task(void *argument, int task, int thread)
         scratch + (size_t)rows * (size_t)kernel->nr * 4, &stride);
     for (int i = split->panels * range / split->ranges;
          i < split->panels * (range + 1) / split->ranges; i++) {
-        int column, columns = sp_panel_sums(&job->panels, i, a, stride, rows, sum, &column);
-        int32_t *y = (int32_t *)job->context->output + (size_t)first_row * (size_t)p->n + column;
+        const struct sp_panel panel = sp_find_panel(&job->panels, i);
+        sp_sum_panel(&job->panels, panel, a, stride, rows, sum);
+        int32_t *y =
+            (int32_t *)job->context->output + (size_t)first_row * (size_t)p->n + panel.first;
         for (int row = 0; row < rows; row++)
-            for (int j = 0; j < columns; j++)
+            for (int j = 0; j < panel.count; j++)
                 y[(size_t)row * (size_t)p->n + (size_t)j] =
-                    sp_wrapping_add(sum[row * kernel->nr + j], p->bias[column + j]);
+                    sp_wrapping_add(sum[row * kernel->nr + j], p->bias[panel.first + j]);
     }
 }
 

@@ -8,8 +8,8 @@
 /* sum[i][j] = sum_k a[i][k] * w[k][j], i < rows, j < columns, modulo 2^32.
  *
  * a: activations, row i at a + i * a_stride bytes; uint8, or for k_group 2 uint8 widened to int16.
- * w: one packed panel, [k / k_group][columns rounded up to SP_COLUMN_GROUP][k_group]. k: a multiple
- * of k_group. columns: at most nr. rows: any number; no others are read or written. sum:
+ * w: one packed panel, [k / k_group][columns rounded up to SP_COLUMN_GROUP][k_group]. k: a positive
+ * multiple of k_group. columns: at most nr. rows: any number; no others are read or written. sum:
  * [rows][nr], of which columns beyond `columns` may be written or not. */
 typedef void sp_gemm_s8_fn(const void *a, size_t a_stride, int rows, const void *w, int k,
                            int columns, int32_t *sum);
@@ -30,9 +30,15 @@ struct sp_panels {
     int columns, k; /* output channels; k is padded to k_group */
 };
 
-/* Sums of the columns [*first, *first + result) of a panel, in the layout of sp_gemm_s8_fn. */
-int sp_panel_sums(const struct sp_panels *panels, int panel, const void *a, size_t a_stride,
-                  int rows, int32_t *sum, int *first);
+struct sp_panel {
+    const void *weights;
+    int first, count; /* columns */
+};
+struct sp_panel sp_find_panel(const struct sp_panels *panels, int i);
+
+/* Runs the micro-kernel on a panel: sums in the layout of sp_gemm_s8_fn. */
+void sp_sum_panel(const struct sp_panels *panels, struct sp_panel panel, const void *a,
+                  size_t a_stride, int rows, int32_t *sum);
 
 /* How a product is split into tasks: blocks of rows, times ranges of panels where there are few
  * blocks. */

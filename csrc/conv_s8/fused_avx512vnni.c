@@ -1,0 +1,70 @@
+/* Convolution of one panel of 64 columns by AVX-512 VNNI, with the epilogue in registers: it
+ * overlaps with the next tile's products, which matters where K is short. */
+#include "conv_s8.h"
+#include "target.h"
+
+#ifdef SP_X86
+SP_TARGET_AVX512VNNI
+#include "epilogue/vectors_avx512.h"
+#include "gemm_s8/tile_avx512vnni.h"
+
+/* What all tiles share. */
+struct panel {
+    struct constants constants;
+    struct channels channels;
+    const struct sp_rows *rows;
+    const uint8_t *a;
+    size_t a_stride;
+    const int8_t *w;
+    int k;
+};
+
+SP_INLINE void tile(const struct panel *p, int first, int rows, int mode)
+{
+    __m512i total[6][VECTORS];
+    sum_tile(rows, VECTORS, p->a + (size_t)first * p->a_stride, p->a_stride, p->w, p->k, total);
+    struct channels channels = p->channels;
+    channels.count = BYTES; /* known here, so that no code for fewer stands between */
+    SP_UNROLL for (int i = 0; i < rows; i++)
+    {
+        const struct place place = find_pixels(p->rows, &channels, first + i, 1, 1);
+        finish_totals(&p->constants, &channels, place, 1, mode, total[i]);
+    }
+}
+
+SP_INLINE void all_rows(const struct panel *p, int mode)
+{
+    const int rows = p->rows->rows;
+    int row = 0;
+    for (; row + 6 <= rows; row += 6)
+        tile(p, row, 6, mode);
+    for (; row + 2 <= rows; row += 2)
+        tile(p, row, 2, mode);
+    if (row < rows)
+        tile(p, row, 1, mode);
+}
+
+/* Not inlined, so that what the epilogue needs stays in memory: the products need all registers. */
+#define DEFINE_MODE(name, mode)                                                                    \
+    static __attribute__((noinline)) void name(const struct panel *p) { all_rows(p, mode); }
+DEFINE_MODE(plain, SP_RESIDUAL_NONE)
+DEFINE_MODE(add_to_sum, SP_RESIDUAL_ACCUMULATOR)
+DEFINE_MODE(add_to_quantized, SP_RESIDUAL_QUANTIZED)
+
+void sp_conv_s8_fused_avx512vnni(const sp_epilogue *e, const struct sp_rows *rows, const void *a,
+                                 size_t a_stride, const void *w, int k)
+{
+    const struct panel p = {
+        make_constants(e), load_channels(e, rows, 0, 1), rows, a, a_stride, w, k,
+    };
+    if (e->residual_mode == SP_RESIDUAL_NONE)
+        plain(&p);
+    else if (e->residual_mode == SP_RESIDUAL_ACCUMULATOR)
+        add_to_sum(&p);
+    else
+        add_to_quantized(&p);
+    sp_epilogue_table(e, rows);
+}
+
+SP_TARGET_END
+#endif
