@@ -109,8 +109,8 @@ def _windows(
 ) -> tuple[I64, I64]:
     """Windows of each segment, and each pair's place (window * size + position in it).
 
-    Pairs are dealt to windows by falling size, back and forth, so that sums come out alike; a segment
-    whose windows break the limit gets more of them.
+    Pairs are dealt to windows by falling size, back and forth, so that sums come out alike; a
+    segment whose windows break the limit gets more of them.
     """
     start = np.cumsum(pairs) - pairs
     order = np.lexsort((-np.maximum(positive, negative), segment))
