@@ -116,7 +116,7 @@ class RandomNetwork(GraphBuilder):
 
     def resize(self, x: str) -> str:
         channels, height, width = self.shapes[x]
-        scales = self.weight(self.fresh("scales"), np.float32([1, 1, 2, 2]))
+        scales = self.weight(self.fresh("scales"), np.array([1, 1, 2, 2], np.float32))
         name = self.fresh("resize")
         self.add(
             "Resize",
