@@ -24,18 +24,20 @@ STEP_SECONDS = 1e-6  # dispatch, and the first touch of a step's parameters
 BYTES_PER_SECOND = {"c": 16e9, "numba": 5e9, "numpy": 0.3e9}
 TRANSPOSE_BYTES_PER_SECOND = 8e9
 
-# 1e9 multiply-accumulates a second, by the kernel's function and by where it runs: the instruction
-# set for C, else the backend. Sparse kernels count the non-zeros only; each of their output values
-# also costs SPARSE_OUTPUT_MACS of overhead. Measured on one Zen 4 core.
+# 1e9 multiply-accumulates a second, by the kernel's function, one column for each place where
+# kernels run: instruction sets of C, then the other backends. Sparse kernels count the non-zeros
+# only; each of their output values also costs SPARSE_OUTPUT_MACS of overhead. Measured on one Zen 4
+# core, but for avxvnni and dotprod, which are guesses.
+PLACES = ("avx512vnni", "avxvnni", "avx2", "dotprod", "portable", "numba", "numpy")
 GMACS = {
-    "conv_s8": {"avx512vnni": 215, "avxvnni": 200, "avx2": 80, "portable": 7, "numba": 40},
-    "depthwise_s8": {"avx512vnni": 50, "avxvnni": 35, "avx2": 35, "portable": 4, "numba": 9},
-    "winograd_s8": {"avx512vnni": 400, "avxvnni": 350, "avx2": 300, "portable": 10, "numba": 65},
-    "gemm_s8": {"avx512vnni": 215, "avxvnni": 200, "avx2": 80, "portable": 7, "numba": 40},
-    "conv_csr_s8": {"avx512vnni": 85, "avxvnni": 56, "avx2": 56, "portable": 3, "numba": 28},
-    "conv_f32": {"avx512vnni": 50, "avxvnni": 45, "avx2": 45, "portable": 14, "numba": 12},
-    "conv_csr_f32": {"avx512vnni": 25, "avxvnni": 23, "avx2": 23, "portable": 6, "numba": 14},
-    "reference": {"numpy": 2},
+    "conv_s8": (215, 200, 80, 60, 7, 40, 2),
+    "depthwise_s8": (40, 35, 27, 15, 4, 9, 2),
+    "winograd_s8": (400, 350, 300, 10, 10, 65, 2),
+    "gemm_s8": (215, 200, 80, 60, 7, 40, 2),
+    "conv_csr_s8": (85, 56, 56, 3, 3, 28, 2),
+    "conv_f32": (50, 45, 45, 14, 14, 12, 2),
+    "conv_csr_f32": (25, 23, 23, 6, 6, 14, 2),
+    "reference": (2,) * len(PLACES),
 }
 SPARSE_OUTPUT_MACS = 12
 
@@ -74,7 +76,7 @@ def sparsity(spec: Spec) -> float:
 
 
 def where_it_runs(backend: Backend) -> str:
-    """The key of a backend's rates: for C the instruction set in use."""
+    """One of PLACES: for C the instruction set in use, else the backend."""
     if backend != "c":
         return backend
     isa: str = importlib.import_module("sparing.kernels.native").isa()
@@ -97,9 +99,8 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
         outputs = spec.weight.shape[0] // spec.groups
         work *= -(-outputs // COLUMN_GROUP) * COLUMN_GROUP / outputs
     if work:
-        rates = GMACS[kernel.operator]
-        # an instruction set without a rate has no kernels of its own here: the portable ones run
-        seconds += work / (1e9 * rates.get(where_it_runs(kernel.backend), rates.get("portable", 1)))
+        rate = GMACS[kernel.operator][PLACES.index(where_it_runs(kernel.backend))]
+        seconds += work / (1e9 * rate)
     return seconds
 
 

@@ -11,15 +11,16 @@ from models import residual_net
 from qdq_builder import feeds_for
 
 import sparing
-from sparing.cost import Costs, costs_path, step_key
+from sparing.cost import GMACS, PLACES, Costs, costs_path, step_key
 from sparing.cost_cache import read_costs, write_costs
 from sparing.errors import FormatError
 from sparing.formats.onnx_reader import read_onnx
 from sparing.kernel_choice import Option, choose, options_of
-from sparing.kernels.registry import available_backends
+from sparing.kernels.registry import KERNELS, available_backends
 from sparing.lower import lower
 from sparing.lowered import Lowered, ReferenceOp, View
 from sparing.model import Model
+from sparing.ops.fused_spec import ConvF32, ConvS8, GemmS8
 from sparing.session import Session
 
 FAST = [backend for backend in available_backends() if backend != "numpy"]
@@ -123,3 +124,12 @@ def test_a_damaged_file_is_named(model: Model, cache: Path) -> None:
 
 def test_other_threads_have_other_files(cache: Path) -> None:
     assert costs_path(FAST[0], 1) != costs_path(FAST[0], 2)
+
+
+def test_every_kernel_has_a_rate_wherever_it_may_run() -> None:
+    weighted = {k.operator for k in KERNELS if k.spec in (ConvS8, ConvF32, GemmS8)}
+    assert weighted <= set(GMACS)
+    assert all(len(rates) == len(PLACES) for rates in GMACS.values())
+    if "c" in available_backends():
+        native = pytest.importorskip("sparing.kernels.native")
+        assert set(native.isas()) <= set(PLACES)
