@@ -32,8 +32,10 @@ test: .venv/ready-test
 	$(BIN)/python -m pytest -n auto
 
 test-isa: .venv/ready-test
-	SPARING_ISA=portable $(BIN)/python -m pytest -n auto tests/test_kernels_vs_reference.py
-	SPARING_ISA=avx2 $(BIN)/python -m pytest -n auto tests/test_kernels_vs_reference.py
+	for isa in $$($(BIN)/python -c 'from sparing.kernels.native import isas; print(*isas()[1:])'); do \
+		echo "SPARING_ISA=$$isa"; \
+		SPARING_ISA=$$isa $(BIN)/python -m pytest -n auto tests/test_kernels_vs_reference.py || exit 1; \
+	done
 
 bench: .venv/ready-test
 	env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE $(BIN)/python -m pytest bench/bench_kernels.py
