@@ -117,12 +117,23 @@ def test_size_of_the_file(
     dtype: Any, sparsity: float, bytes_per_weight: float, tmp_path: Path
 ) -> None:
     size = 1 << 16
-    values = np.full(size, 3, np.float32)
+    values = np.full(size, 3 if dtype is ml_dtypes.int4 else 100, np.float32)
     values[: int(size * sparsity)] = 0
     path = tmp_path / "net.sparing"
     save_container(holding(w=values.reshape(256, 256).astype(dtype)), path)
     overhead = 1024  # header
     assert size * bytes_per_weight <= path.stat().st_size <= size * bytes_per_weight + overhead
+
+
+@pytest.mark.parametrize(("low", "high"), [(-8, 7), (-9, 7), (-8, 8)])
+def test_int8_that_fits_four_bits_is_packed(low: int, high: int, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(low, high + 1, (127, 129)).astype(np.int8)
+    values[0, :2] = low, high
+    path = tmp_path / "net.sparing"
+    save_container(holding(w=values), path)
+    fits = -8 <= low and high <= 7
+    assert (path.stat().st_size < 0.6 * values.size) == fits
+    assert_same_bits(load_container(path).weights["w"], Tensor(values))
 
 
 def test_sparse_weights_stay_sparse_in_memory(tmp_path: Path) -> None:
@@ -137,7 +148,7 @@ def test_sparse_weights_stay_sparse_in_memory(tmp_path: Path) -> None:
 
 
 def test_a_sparse_tensor_that_does_not_pay_is_stored_dense(tmp_path: Path) -> None:
-    full = SparseTensor.from_dense(np.ones((32, 32), np.int8))
+    full = SparseTensor.from_dense(np.full((32, 32), 100, np.int8))
     path = tmp_path / "net.sparing"
     save_container(holding(w=full), path)
     assert table(path) == {}  # an array in the file, which needs no row

@@ -179,7 +179,9 @@ def read_stored(value: Json, where: str) -> StoredTensor:
     entry = fields(value, where, {"kind", "dtype", "shape", "keys"})
     dtype = _read_dtype(entry["dtype"], where)
     kind = entry["kind"]
-    kinds = ("dense_s4",) if dtype in NIBBLE_DTYPES else ("dense", "sparse")
+    kinds: tuple[str, ...] = ("dense_s4",) if dtype in NIBBLE_DTYPES else ("dense", "sparse")
+    if dtype == "int8":
+        kinds = (*kinds, "dense_s4")
     if kind not in kinds:
         raise FormatError(f"{where}: expected kind {' or '.join(kinds)} for {dtype}")
     dims = items(entry["shape"], where, MAX_RANK)

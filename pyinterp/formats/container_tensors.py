@@ -4,7 +4,7 @@
 |---|---|
 | `dense` | the values; bfloat16 as its bits in uint16 |
 | `sparse` | bit mask (uint8, C order, most significant bit first), then the non-zero values |
-| `dense_s4` | int4 and uint4 packed two a byte, the first of a pair in the low half |
+| `dense_s4` | int4, uint4, and int8 within [-8, 7], packed two a byte, the first in the low half |
 
 A value counts as zero where all its bits are zero, so that -0.0 survives.
 """
@@ -31,6 +31,7 @@ DTYPES = PLAIN_DTYPES | NIBBLE_DTYPES | {"bfloat16"}
 
 # Bytes that a second array costs in the header: a sparse form must save more than that.
 SECOND_ARRAY_COST = 128
+ROW_COST = 64  # bytes of a row of the tensor table, which packed tensors need
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,19 @@ def encode(tensor: Tensor) -> tuple[str, tuple[Array, ...]]:
     if dtype in NIBBLE_DTYPES:
         return "dense_s4", (_pack_nibbles(tensor.numpy()),)
     sparse = tensor if isinstance(tensor, SparseTensor) else _sparse_if_smaller(tensor.numpy())
-    if sparse is not None and _saves_bytes(sparse):
+    packed = _nibbles_if_smaller(tensor)
+    smaller = packed is None or sparse is None or sparse.nbytes + SECOND_ARRAY_COST < packed.nbytes
+    if sparse is not None and _saves_bytes(sparse) and smaller:
         return "sparse", (sparse.mask, _plain(sparse.values))
-    return "dense", (_plain(tensor.numpy()),)
+    return ("dense", (_plain(tensor.numpy()),)) if packed is None else ("dense_s4", (packed,))
+
+
+def _nibbles_if_smaller(tensor: Tensor) -> Array | None:
+    """int8 values that fit 4 bits, packed: the weights of 4-bit layers."""
+    if tensor.dtype != np.int8 or int(np.prod(tensor.shape, dtype=np.int64)) <= ROW_COST * 2:
+        return None
+    values = tensor.numpy()
+    return _pack_nibbles(values) if values.min() >= -8 and values.max() <= 7 else None
 
 
 def _sparse_if_smaller(array: Array) -> SparseTensor | None:
@@ -138,6 +149,6 @@ def _unpack_nibbles(packed: Array, stored: StoredTensor, dtype: np.dtype[Any]) -
     if nibbles[stored.size :].any():
         raise FormatError("the padding after the last 4-bit value is not zero")
     values = nibbles[: stored.size].astype(np.int8)
-    if stored.dtype == "int4":
+    if stored.dtype in ("int4", "int8"):
         values = (values ^ 8) - np.int8(8)  # extends the sign
     return values.astype(dtype).reshape(stored.shape)
