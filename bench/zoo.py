@@ -75,7 +75,7 @@ def build(name: str) -> Model:
     entry = parse(name)
     if entry.weight_bits is None or entry.activation_bits is None:
         model = float_model(entry.network, entry.size)
-        return prune(model, entry.sparsity, scope="layer") if entry.sparsity else model
+        return pruned(model, entry.sparsity)
     bits = entry.weight_bits, entry.activation_bits
     return quantized(entry.network, *bits, entry.sparsity, size=entry.size)
 
@@ -90,6 +90,20 @@ def float_model(network: str, size: int = 224) -> Model:
     return load(efficientnet_file())
 
 
+def pruned(model: Model, sparsity: float) -> Model:
+    """Every convolution but the first and the depthwise ones pruned, each to the same sparsity.
+
+    The classifier stays dense. A sparsity of 0 leaves the model as it is.
+    """
+    if not sparsity:
+        return model
+    convolutions = [node for node in model.nodes if node.op_type == "Conv"]
+    dense = [node for node in model.nodes if node.op_type in ("Gemm", "MatMul")]
+    grouped = [node for node in convolutions if node.attributes.get("group", 1) != 1]
+    kept = {re.escape(node.label) for node in (convolutions[0], *grouped, *dense)}
+    return prune(model, sparsity, scope="layer", ignored=sorted(kept))
+
+
 def quantized(
     network: str,
     weight_bits: int = 8,
@@ -99,15 +113,10 @@ def quantized(
 ) -> Model:
     """A network of NAMES, pruned per layer where `sparsity` is not 0, and quantized.
 
-    Every convolution but the first is pruned; the classifier stays dense. Ranges are the extremes
-    on a few images of seeded noise and weights are rounded to nearest: made for measuring speed.
+    Ranges are the extremes on a few images of seeded noise and weights are rounded to nearest: made
+    for measuring speed.
     """
-    model = float_model(network, size)
-    if sparsity:
-        convolutions = [node.label for node in model.nodes if node.op_type == "Conv"]
-        dense = [node.label for node in model.nodes if node.op_type in ("Gemm", "MatMul")]
-        kept = [re.escape(label) for label in (convolutions[0], *dense)]
-        model = prune(model, sparsity, scope="layer", ignored=kept)
+    model = pruned(float_model(network, size), sparsity)
     return quantize(
         model,
         _noise(model),

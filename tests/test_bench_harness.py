@@ -183,9 +183,14 @@ def test_zoo_activations_neither_explode_nor_vanish(network: str) -> None:
 def test_zoo_names_mean_what_they_say() -> None:
     small = summarize(zoo.build("mobilenet_v2:w7a7:s80:32px"))
     assert small.quantized == len(small.layers) == 53
-    assert small.sparsity == pytest.approx(0.8, abs=0.01)  # rounding to int8 adds a few zeros
+    first, *middle, last = small.layers
+    assert first.sparsity < 0.2 and last.sparsity < 0.2  # rounding to int8 adds a few zeros
+    wide = [layer for layer in middle if layer.weights > 9 * layer.output_shape[1]]
+    assert len(wide) > 30
+    assert all(layer.sparsity == pytest.approx(0.8, abs=0.02) for layer in wide)
     pruned = summarize(zoo.build("resnet8:s50"))
-    assert pruned.quantized == 0 and pruned.sparsity == pytest.approx(0.5, abs=0.001)
+    assert pruned.quantized == 0
+    assert [layer.sparsity > 0.49 for layer in pruned.layers] == [False, *[True] * 8, False]
     with pytest.raises(InputError, match="expected one of"):
         zoo.parse("alexnet")
 
