@@ -175,6 +175,8 @@ def test_the_recipe_is_recorded_and_kept_by_quantize(net: Model) -> None:
         ({"scope": "all"}, "scope: expected one of global, layer"),
         ({"repair": "all"}, "repair: expected one of none, bias, weights"),
         ({"repair": "none", "calibration": []}, "criterion 'magnitude' without repair takes none"),
+        ({"scope": "loss"}, "calibration: scope 'loss' needs feeds, got none"),
+        ({"scope": "layer", "granularity": "2:4"}, "scope: 2:4 leaves nothing to share out"),
         ({"repair": "bias"}, "calibration: repair 'bias' needs feeds, got none"),
         ({"criterion": "obs"}, "calibration: criterion 'obs' needs feeds, got none"),
         ({"criterion": "obs", "calibration": [], "repair": "bias"}, "'obs' means 'weights'"),

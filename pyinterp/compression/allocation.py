@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from ..model import Node
 from .granularity import F64, Granularity, smallest
 
-SCOPES = ("global", "layer", "erdos_renyi")
+SCOPES = ("global", "layer", "erdos_renyi", "loss")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,3 +93,52 @@ def removed_groups(
         lost = np.bincount(owner[gone], minlength=len(ranked))
         counts |= {name: int(count) for name, count in zip(ranked, lost, strict=True)}
     return counts
+
+
+def trial_sparsities(sparsity: float) -> list[float]:
+    """Sparsities to measure a layer's loss at: around the one of all layers together, in equal
+    ratios of what is kept, and 1.
+    """
+    kept = [(1 - sparsity) * 2 ** (step / 2) for step in range(3, -5, -1)]
+    return [1 - share for share in kept if 0 < share < 1] + [1.0]
+
+
+def least_loss(
+    sizes: Mapping[str, int],
+    removed: Mapping[str, list[int]],
+    losses: Mapping[str, list[float]],
+    total: int,
+) -> dict[str, int]:
+    """Groups that each layer loses, `total` in all, so that the sum of the losses is least.
+
+    sizes: groups of each layer, by name. removed, losses: points measured of each layer, in
+    ascending order of removed. Between the points of the lower convex hull a loss is taken to be
+    linear, which makes it optimal to spend on the flattest pieces first.
+    """
+    pieces: list[tuple[float, int, str, int]] = []  # slope, place in the layer, layer, groups
+    for name in sizes:
+        points = _hull([(0, 0.0), *zip(removed[name], losses[name], strict=True)])
+        for place, ((n, a), (m, b)) in enumerate(pairwise(points)):
+            pieces.append(((b - a) / (m - n), place, name, m - n))
+    counts, left = dict.fromkeys(sizes, 0), total
+    order = {name: place for place, name in enumerate(sizes)}
+    for _, _, name, groups in sorted(pieces, key=lambda p: (p[0], order[p[2]], p[1])):
+        taken = min(groups, left)
+        counts[name] += taken
+        left -= taken
+    return counts
+
+
+def _hull(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """The lower convex hull of points in ascending order of their first coordinate."""
+    hull: list[tuple[int, float]] = []
+    for n, loss in points:
+        if hull and n == hull[-1][0]:
+            continue
+        while len(hull) > 1:
+            (a, low), (b, high) = hull[-2:]
+            if (high - low) * (n - b) < (loss - high) * (b - a):
+                break
+            hull.pop()
+        hull.append((n, loss))
+    return hull

@@ -64,14 +64,14 @@ def repair_layers(
             for node in stage.nodes:
                 if node.label in repairs:
                     repair = repairs[node.label]
-                    moments = _observed(original, pruned, stage, node, repair, old, new)
-                    pruned = _repaired(pruned, node, repair, moments)
+                    moments = observed_moments(original, pruned, stage, node, repair, old, new)
+                    pruned = repaired_layer(pruned, node, repair, moments)
                     if on_layer is not None:
                         on_layer(node.label)
             if number + 1 < len(found):
                 wanted = found[number + 1].starts
                 old, new = (
-                    opened.enter_context(_passed(changed, stage, wanted, spool))
+                    opened.enter_context(passed_on(changed, stage, wanted, spool))
                     for changed, spool in ((original, old), (pruned, new))
                 )
     return pruned
@@ -88,7 +88,7 @@ def _refuse_shared(model: Model, repairs: Mapping[str, LayerRepair]) -> None:
                 )
 
 
-def _passed(model: Model, stage: Stage, wanted: tuple[str, ...], before: Spool) -> Spool:
+def passed_on(model: Model, stage: Stage, wanted: tuple[str, ...], before: Spool) -> Spool:
     """What the next stage starts from, for each image."""
     runner, after = Runner(model, stage.starts, wanted), Spool()
     for values in before:
@@ -96,7 +96,7 @@ def _passed(model: Model, stage: Stage, wanted: tuple[str, ...], before: Spool) 
     return after
 
 
-def _observed(
+def observed_moments(
     original: Model,
     pruned: Model,
     stage: Stage,
@@ -119,7 +119,7 @@ def _observed(
     return moments
 
 
-def _repaired(model: Model, node: Node, repair: LayerRepair, moments: Moments) -> Model:
+def repaired_layer(model: Model, node: Node, repair: LayerRepair, moments: Moments) -> Model:
     stored = model.weights[node.inputs[1]].numpy()
     bias = node.inputs[2] if len(node.inputs) > 2 else ""
     matrix = as_matrix(node, stored).astype(np.float64)

@@ -58,12 +58,13 @@ def prune(
     criterion: "magnitude", of the weights as they were trained, before BatchNorm is folded: its
     factors differ by orders of magnitude between layers. "activation": w^2 E[x^2], as a share of
     the layer (Sun et al., 2023, arXiv:2306.11695). "obs": optimal brain compression, layer by layer
-    (Frantar et al., 2022, arXiv:2208.11580; see `brain_surgeon`); how much each layer loses is
-    ranked by magnitude. "taylor": by gradients, with labels (Molchanov et al., 2019,
+    (Frantar et al., 2022, arXiv:2208.11580; see `brain_surgeon`); scope "global" then ranks as
+    "activation" does. "taylor": by gradients, with labels (Molchanov et al., 2019,
     arXiv:1906.10771). For channels also "l1" and "batch_norm", its scale; see
     `structured.channel_worth` and `blocks.block_worth` for what the names mean there.
     scope: "global" ranks all layers together, "layer" gives each the same sparsity, "erdos_renyi"
-    large ones more (Evci et al., 2020, arXiv:1911.11134).
+    large ones more (Evci et al., 2020, arXiv:1911.11134), "loss" measures what each layer's loss of
+    weights does to the network's answers, at several sparsities, and takes the least sum.
     calibration: feeds `{input: array}` (batch first), read once; needed by all criteria but
     magnitude and by repair. labels: classes of its images, integers [N], for "taylor".
     repair: what images are used for afterwards, layer by layer. "bias" gives each output channel

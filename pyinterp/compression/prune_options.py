@@ -64,6 +64,8 @@ class Request:
                     f"{name}: expected one of {', '.join(known)} for granularity "
                     f"{self.granularity!r}, got {value!r}"
                 )
+        if fixed is not None and self.scope != SCOPES[0]:
+            raise InputError(f"scope: {self.granularity} leaves nothing to share out")
         self._check_sparsities(fixed)
         self._check_data(calibration)
 
@@ -83,11 +85,14 @@ class Request:
     def _check_data(self, calibration: object) -> None:
         if self.criterion == "obs" and self.repair != "weights":
             raise InputError(f"repair: criterion 'obs' means 'weights', got {self.repair!r}")
-        free = self.criterion in DATA_FREE
-        if calibration is None and not (free and self.repair == "none"):
-            wanting = f"repair {self.repair!r}" if free else f"criterion {self.criterion!r}"
-            raise InputError(f"calibration: {wanting} needs feeds, got none")
-        if calibration is not None and free and self.repair == "none":
+        reasons = [
+            *([f"criterion {self.criterion!r}"] if self.criterion not in DATA_FREE else []),
+            *(["scope 'loss'"] if self.scope == "loss" else []),
+            *([f"repair {self.repair!r}"] if self.repair != "none" else []),
+        ]
+        if calibration is None and reasons:
+            raise InputError(f"calibration: {reasons[0]} needs feeds, got none")
+        if calibration is not None and not reasons:
             raise InputError(f"calibration: criterion {self.criterion!r} without repair takes none")
         if self.criterion == "taylor":
             labels = self.known_labels()

@@ -8,13 +8,14 @@ import numpy as np
 
 from ..errors import InputError
 from ..model import Model, Node, Tensor
-from .allocation import Target, removed_groups, shares_alone
+from .allocation import Target, least_loss, removed_groups, shares_alone, trial_sparsities
 from .brain_surgeon import Select
 from .criteria import activation_shares, magnitudes, taylor
 from .granularity import F64, Granularity, Mask
 from .layers import is_layer
 from .layerwise import LayerRepair, from_matrix, repair_layers
 from .prune_options import Request
+from .sensitivity import divergences
 from .spool import Spool
 
 
@@ -26,13 +27,16 @@ def prune_weights(
     values = _values(trained, folded, targets, request, images)
     alone = shares_alone(targets, request.sparsity, request.scope)
     counts = removed_groups(targets, groups, values, alone, request.sparsity)
-    masks = {
-        t.name: groups.keep(values[t.name], groups.groups(t.shape, t.groups), counts[t.name])
-        for t in targets
-    }
+    if request.scope == "loss":
+        shared = [t for t in targets if t.name not in alone]
+        counts |= _least_loss(folded, shared, groups, request, values, images)
+    repairs = _repairs(targets, groups, request, values, counts)
     if request.repair == "none":
-        return _masked(folded, targets, masks)
-    return _repaired(folded, targets, groups, request, counts, masks, images)
+        return _masked(folded, targets, repairs)
+    for node in folded.nodes:
+        if is_layer(folded, node) and node.label not in request.left_out:
+            repairs.setdefault(node.label, LayerRepair(fit=request.repair == "weights"))
+    return repair_layers(folded, folded, repairs, images)
 
 
 def _targets(model: Model, left_out: set[str], own: Mapping[str, float]) -> list[Target]:
@@ -67,45 +71,64 @@ def _values(
     request: Request,
     images: Spool,
 ) -> dict[str, F64]:
-    if request.criterion == "activation":
+    if request.criterion in ("activation", "obs"):
         return activation_shares(folded, targets, images)
     if request.criterion == "taylor":
         return taylor(folded, targets, images, request.known_labels())
     return magnitudes(trained, targets)
 
 
-def _masked(model: Model, targets: list[Target], masks: Mapping[str, Mask]) -> Model:
-    weights = dict(model.weights)
-    for t in targets:
-        old = weights[t.name].numpy()
-        mask = from_matrix(t.node, masks[t.name].reshape(t.shape[0], -1), old.shape)
-        weights[t.name] = Tensor(np.where(mask, old, old.dtype.type(0)))
-    return model.replace(weights=weights)
-
-
-def _repaired(
+def _least_loss(
     model: Model,
     targets: list[Target],
     groups: Granularity,
     request: Request,
-    counts: Mapping[str, int],
-    masks: Mapping[str, Mask],
+    values: Mapping[str, F64],
     images: Spool,
-) -> Model:
-    """All layers pruned, and repaired but for the ones left out."""
+) -> dict[str, int]:
+    """Groups that each layer loses, by what its loss alone does to the network's answers."""
+    sizes = {t.name: int(groups.groups(t.shape, t.groups).max()) + 1 for t in targets}
+    shares = trial_sparsities(request.sparsity)
+    removed = {name: [round(share * size) for share in shares] for name, size in sizes.items()}
+    trials: dict[str, list[LayerRepair]] = {t.node.label: [] for t in targets}
+    for at in range(len(shares)):
+        counts = {name: listed[at] for name, listed in removed.items()}
+        for label, repair in _repairs(targets, groups, request, values, counts).items():
+            trials[label].append(repair)
+    measured = divergences(model, trials, images)
+    losses = {t.name: measured[t.node.label] for t in targets}
+    return least_loss(sizes, removed, losses, round(request.sparsity * sum(sizes.values())))
+
+
+def _repairs(
+    targets: list[Target],
+    groups: Granularity,
+    request: Request,
+    values: Mapping[str, F64],
+    counts: Mapping[str, int],
+) -> dict[str, LayerRepair]:
+    """What is done to each pruned layer, by label."""
     repairs = {}
-    pruned = {t.name: t for t in targets}
-    for node in model.nodes:
-        if not is_layer(model, node) or node.label in request.left_out:
-            continue
-        target = pruned.get(node.inputs[1])
-        keep: Mask | Select | None = None
-        if target is not None and request.criterion == "obs":
-            keep = _selection(target, groups, counts[target.name])
-        elif target is not None:
-            keep = masks[target.name].reshape(target.shape[0], -1)
-        repairs[node.label] = LayerRepair(keep, request.repair == "weights")
-    return repair_layers(model, model, repairs, images)
+    for t in targets:
+        keep: Mask | Select
+        if request.criterion == "obs":
+            keep = _selection(t, groups, counts[t.name])
+        else:
+            mask = groups.keep(values[t.name], groups.groups(t.shape, t.groups), counts[t.name])
+            keep = mask.reshape(t.shape[0], -1)
+        repairs[t.node.label] = LayerRepair(keep, request.repair == "weights")
+    return repairs
+
+
+def _masked(model: Model, targets: list[Target], repairs: Mapping[str, LayerRepair]) -> Model:
+    weights = dict(model.weights)
+    for t in targets:
+        keep = repairs[t.node.label].keep
+        assert isinstance(keep, np.ndarray)
+        old = weights[t.name].numpy()
+        mask = from_matrix(t.node, keep, old.shape)
+        weights[t.name] = Tensor(np.where(mask, old, old.dtype.type(0)))
+    return model.replace(weights=weights)
 
 
 def _selection(target: Target, groups: Granularity, count: int) -> Select:
