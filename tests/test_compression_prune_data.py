@@ -17,6 +17,7 @@ from sparing.compression.brain_surgeon import best_values, loss, prune_matrix
 from sparing.compression.granularity import granularity_of, smallest
 from sparing.compression.prune import prune
 from sparing.compression.quantize import quantize
+from sparing.compression.recipe import apply_recipe, parse_recipe
 from sparing.errors import InputError
 from sparing.fold import simplify
 from sparing.formats.onnx_reader import read_onnx
@@ -343,3 +344,17 @@ def test_measured_losses_decide_how_much_a_layer_loses(criterion: str) -> None:
     assert zeros == {"loud/node": 0, "quiet/node": 32}
     even = weights(prune(model, 0.5, criterion=criterion, scope="layer", calibration=data))
     assert [(array == 0).sum() for array in even.values()] == [16, 16]
+
+
+def test_recipes_hand_calibration_to_the_steps_that_ask_for_it(
+    net: Model, data: list[dict[str, F32]]
+) -> None:
+    recipe = parse_recipe({"prune": {"sparsity": 0.5, "criterion": "obs", "scope": "layer"}})
+    by_recipe = apply_recipe(net, recipe, data)
+    by_hand = prune(net, 0.5, criterion="obs", scope="layer", calibration=data)
+    assert all(np.array_equal(a, weights(by_hand)[n]) for n, a in weights(by_recipe).items())
+    assert by_recipe.metadata == by_hand.metadata
+    plain = apply_recipe(net, parse_recipe({"prune": {"sparsity": 0.5}}), data)
+    assert plain.metadata["recipe"]["prune"]["repair"] == "none"
+    with pytest.raises(InputError, match=r"^\[prune\] calibration: criterion 'obs' needs feeds"):
+        apply_recipe(net, recipe)

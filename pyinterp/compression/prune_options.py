@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -104,6 +105,23 @@ class Request:
                 raise InputError("labels: expected integers [N]")
         elif self.labels is not None:
             raise InputError(f"labels: criterion {self.criterion!r} takes none")
+
+
+def pruning_data(arguments: Mapping[str, Any], calibration: object) -> dict[str, Any]:
+    """The arguments `calibration` and `labels` of `prune`, where others of a recipe ask for them.
+
+    labels are the calibration's own (`Images.labels`).
+    """
+    criterion = arguments.get("criterion", "magnitude")
+    asks = (
+        criterion not in DATA_FREE
+        or arguments.get("repair", "none") != "none"
+        or arguments.get("scope") == "loss"
+    )
+    if not asks:
+        return {}
+    labels = getattr(calibration, "labels", None) if criterion == "taylor" else None
+    return {"calibration": calibration, "labels": labels}
 
 
 def default_sparsity(granularity: object) -> float:

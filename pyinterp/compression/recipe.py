@@ -29,6 +29,7 @@ from ..model import Model
 from .calibrate import Feeds, Progress
 from .layers import LayerSettings
 from .prune import prune
+from .prune_options import pruning_data
 from .quantize import quantize
 
 # What a file cannot hold: the model, data, callbacks, and the tables that stand on their own.
@@ -39,7 +40,12 @@ _KEYS = {
     for step, function in _STEPS.items()
 }
 # settings of a layer -> the step they belong to; "ignored" belongs to every one
-_LAYER_KEYS = {"sparsity": "prune", "weight_bits": "quantize", "per_channel": "quantize"}
+_LAYER_KEYS = {
+    "sparsity": "prune",
+    "weight_bits": "quantize",
+    "per_channel": "quantize",
+    "rounding": "quantize",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,8 @@ def apply_recipe(
         layers = recipe.layers_of(step)
         try:
             if step == "prune":
-                model = prune(model, **arguments, layers=layers)
+                data = pruning_data(arguments, calibration)
+                model = prune(model, **arguments, **data, layers=layers, progress=progress)
             elif calibration is None:
                 raise InputError("expected calibration feeds, which [quantize] needs; got none")
             else:
