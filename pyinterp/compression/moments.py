@@ -23,21 +23,25 @@ TOGETHER = 512  # patches multiplied at a time: few sums of large matrices
 
 
 class Moments:
-    """Of the patches x of the float model and z of the quantized one, both [groups, K].
+    """Of the patches z that a compressed layer reads, and of x, what the float model has there.
 
-    groups: of the convolution (1 for matrix products). K: weights of one output channel.
+    z is [groups, K], x [groups, X]: patches, or the outputs that are wanted. groups: of the
+    convolution (1 for matrix products). K: weights of one output channel. X: K if not given.
     """
 
-    def __init__(self, groups: int, length: int, second: bool = True) -> None:
+    def __init__(
+        self, groups: int, length: int, second: bool = True, wanted: int | None = None
+    ) -> None:
         self.count = 0
         self.second = second
-        self.sums_x, self.sums_z = (np.zeros((groups, length)) for _ in range(2))
-        shape = (groups, length, length) if second else (0, 0, 0)
-        self.sums_zz, self.sums_xz = np.zeros(shape), np.zeros(shape)
+        rows = length if wanted is None else wanted
+        self.sums_x, self.sums_z = np.zeros((groups, rows)), np.zeros((groups, length))
+        self.sums_zz = np.zeros((groups, length, length) if second else (0, 0, 0))
+        self.sums_xz = np.zeros((groups, rows, length) if second else (0, 0, 0))
         self.waiting: list[tuple[Array, Array]] = []
 
     def update(self, x: Array, z: Array) -> None:
-        """x, z: float32 [groups, K, n], patch by patch the same places."""
+        """x: float32 [groups, X, n], z: [groups, K, n], at the same n places."""
         self.count += x.shape[2]
         self.sums_x += x.sum(axis=2, dtype=np.float64)
         self.sums_z += z.sum(axis=2, dtype=np.float64)
@@ -54,11 +58,11 @@ class Moments:
         self.waiting.clear()
 
     def means(self) -> tuple[F64, F64]:
-        """Of x and of z, [groups, K]."""
+        """Of x, [groups, X], and of z, [groups, K]."""
         return self.sums_x / self.count, self.sums_z / self.count
 
     def covariances(self, centered: bool) -> tuple[F64, F64]:
-        """E[z z'] and E[x z'], [groups, K, K]; around the means if `centered`."""
+        """E[z z'] [groups, K, K] and E[x z'] [groups, X, K]; around the means if `centered`."""
         if self.waiting:
             self._multiply()
         zz, xz = self.sums_zz / self.count, self.sums_xz / self.count
@@ -70,17 +74,19 @@ class Moments:
 
 
 class Patches:
-    """Takes the same sample of patches from a layer's float and quantized input."""
+    """Takes the same sample of places from a layer's inputs and outputs, image by image."""
 
     def __init__(self, node: Node, weight: Array) -> None:
         self.node, self.weight = node, weight
         self.groups = int(node.attributes.get("group", 1))  # type: ignore[arg-type]
         self.rng = np.random.default_rng(0)
+        self.places: list[tuple[Any, ...]] = []  # of the last inputs: an index for each image
 
     def take(self, *inputs: Array) -> list[Array]:
         """Each [groups, K, n]. inputs: arrays of one shape."""
         if self.node.op_type != "Conv":
             chosen = self._sample(inputs[0].size // inputs[0].shape[-1], PATCHES)
+            self.places = [(chosen,)]
             return [x.reshape(-1, x.shape[-1])[chosen].T[None] for x in inputs]
         options: dict[str, Any] = {
             "auto_pad": "NOTSET",
@@ -93,18 +99,28 @@ class Patches:
         }
         window = conv_window(inputs[0], self.weight, **options)
         images, size = inputs[0].shape[0], int(np.prod(window.output))
-        places: list[tuple[Any, ...]] = []  # index of the windows of an image
+        self.places = []
         for _ in range(images):
             at = np.unravel_index(self._sample(size, PATCHES), window.output)
-            places.append((slice(None), *at))
+            self.places.append((slice(None), *at))
         taken = []
         for x in inputs:
             views = window.view(window.pad(x, 0))
-            columns = [view[at] for view, at in zip(views, places, strict=True)]
+            columns = [view[at] for view, at in zip(views, self.places, strict=True)]
             together = np.concatenate(columns, axis=1)  # [C, n, kernel...]
             axes = (0, *range(2, together.ndim), 1)
             taken.append(together.transpose(axes).reshape(self.groups, -1, together.shape[1]))
         return taken
+
+    def outputs(self, y: Array) -> Array:
+        """The layer's outputs, or values in their place, where the last inputs were taken from:
+        [groups, output channels of a group, n].
+        """
+        if self.node.op_type != "Conv":
+            return y.reshape(-1, y.shape[-1])[self.places[0]].T[None]
+        columns = [image[at] for image, at in zip(y, self.places, strict=True)]
+        together = np.concatenate(columns, axis=1)
+        return together.reshape(self.groups, -1, together.shape[1])
 
     def _sample(self, size: int, limit: int) -> Array:
         if size <= limit:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 F64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
+SHORT = 64  # weights of a channel for which a broader search costs nothing
 BLOCK = 32  # weights of a channel worked on between two matrix products
 FINE = (0.85, 0.925, 1.0, 1.075)  # scales tried, around the best one for independent rounding
 
@@ -63,16 +64,24 @@ class Problem:
 def refit(weights: F64, zz: F64, xz: F64, damping: float) -> tuple[F64, F64]:
     """Weights that, on the quantized input z, best give what `weights` give on the float input x.
 
-    weights [G, R, K]; zz = E[z z'], xz = E[x z'] [G, K, K]. damping: pull towards the old weights,
-    in units of the mean of zz's diagonal. Returns the weights and the damped zz (the Hessian).
-    Source: the normal equations of E|W x - V z|^2 + damping |W - V|^2.
+    weights [G, R, K]; zz = E[z z'], xz = E[x z'] [G, K, K]. See `fit`.
+    """
+    return fit(weights, zz, weights @ xz, damping)
+
+
+def fit(weights: F64, zz: F64, yz: F64, damping: float) -> tuple[F64, F64]:
+    """Weights V [G, R, K] whose products with z are closest to y, and the Hessian of that.
+
+    zz = E[z z'] [G, K, K], yz = E[y z'] [G, R, K]. damping: pull towards the old weights, in units
+    of the mean of zz's diagonal; the Hessian is the damped zz.
+    Source: the normal equations of E|y - V z|^2 + damping |weights - V|^2.
     """
     size = zz.shape[-1]
     mean = np.trace(zz, axis1=1, axis2=2) / size
     pull = (np.where(mean > 0, damping * mean, 1.0))[:, None, None]
     hessian = zz + pull * np.eye(size)
-    target = weights @ xz + pull * weights
-    return np.linalg.solve(hessian, target.transpose(0, 2, 1)).transpose(0, 2, 1), hessian
+    wanted = yz + pull * weights
+    return np.linalg.solve(hessian, wanted.transpose(0, 2, 1)).transpose(0, 2, 1), hessian
 
 
 def independent_scale(weights: F64, hessian: F64, largest: int) -> F64:
@@ -113,7 +122,7 @@ def round_weights(
         np.ascontiguousarray(kept[..., order].transpose(0, 2, 1)),
         largest,
     )
-    q, s = _compensated(problem, scale, (1.0,) if fixed_scale else FINE)
+    q, s = _best_start(problem, scale, (1.0,) if fixed_scale else FINE)
     for _ in range(sweeps):
         if not fixed_scale:
             s = _least_squares_scale(problem, q, s)
@@ -123,26 +132,36 @@ def round_weights(
     return Rounded(integers, s, problem.loss(q, s))
 
 
-def _compensated(problem: Problem, scale: F64, fractions: tuple[float, ...]) -> tuple[F64, F64]:
-    """GPTQ at several fractions of the scale; for each channel the integers and scale that do best.
+def _best_start(problem: Problem, scale: F64, fractions: tuple[float, ...]) -> tuple[F64, F64]:
+    """For each channel the best of several roundings and scales: GPTQ, and each weight by itself.
 
-    Weight by weight, the rest takes over the error through U of inverse(H) = U' U, U upper
-    triangular.
+    Where channels are short (depthwise), all of them descend first: a sweep ends in a local
+    optimum, and there are many.
     """
     factor = np.linalg.cholesky(np.linalg.inv(problem.hessian)).transpose(0, 2, 1)
     best_q, best_s = np.zeros(problem.weights.shape), scale
     best = np.full(scale.shape, np.inf)
     for fraction in fractions:
         s = scale * fraction
-        q = _one_pass(problem, factor, s)
-        loss = problem.loss(q, s)
-        better = loss < best
-        best_q = np.where(better[:, None], q, best_q)
-        best_s, best = np.where(better, s, best_s), np.where(better, loss, best)
+        for q in (_compensated(problem, factor, s), _independent(problem, s)):
+            if q.shape[1] <= SHORT:
+                _descend(problem, q, s)
+            loss = problem.loss(q, s)
+            better = loss < best
+            best_q = np.where(better[:, None], q, best_q)
+            best_s, best = np.where(better, s, best_s), np.where(better, loss, best)
     return best_q, best_s
 
 
-def _one_pass(problem: Problem, factor: F64, s: F64) -> F64:
+def _independent(problem: Problem, s: F64) -> F64:
+    q = np.clip(np.rint(problem.weights / s[:, None]), -problem.largest, problem.largest)
+    return q * problem.kept
+
+
+def _compensated(problem: Problem, factor: F64, s: F64) -> F64:
+    """GPTQ: weight by weight, the rest takes over the error through U, upper triangular, of
+    inverse(H) = U' U.
+    """
     left = problem.weights.copy()
     q = np.zeros(left.shape)
     size = left.shape[1]

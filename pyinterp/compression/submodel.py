@@ -12,6 +12,8 @@ import numpy as np
 from ..model import Array, Model, Node, TensorInfo
 from ..session import Session
 
+_CLAMPS = frozenset({"Clip", "Relu"})
+
 Values = Mapping[str, Array]
 
 
@@ -101,9 +103,10 @@ class Stage:
 def stages(model: Model, layers: Set[str]) -> list[Stage]:
     """Cut a graph wherever a single value connects what came before with what follows.
 
-    Residual blocks become stages; a graph without such places is one stage. layers: labels of
-    nodes; each stage holds at least one of them.
+    Residual blocks become stages; a graph without such places is one stage. A clamp stays with the
+    operator that it is fused to. layers: labels of nodes; each stage holds at least one of them.
     """
+    fused = {node.inputs[0] for node in model.nodes if node.op_type in _CLAMPS}
     last_use = {name: i for i, node in enumerate(model.nodes) for name in node.inputs if name}
     outputs = {info.name for info in model.outputs}
     live = {info.name for info in model.inputs}
@@ -113,7 +116,7 @@ def stages(model: Model, layers: Set[str]) -> list[Stage]:
         live.update(name for name in node.outputs if name)
         live = {name for name in live if last_use.get(name, -1) > i or name in outputs}
         worthwhile |= node.label in layers
-        if len(live) == 1 and not live & outputs and worthwhile:
+        if len(live) == 1 and not live & (outputs | fused) and worthwhile:
             found.append(Stage(starts, model.nodes[begin : i + 1]))
             starts, begin, worthwhile = tuple(live), i + 1, False
     if worthwhile:
