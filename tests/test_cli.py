@@ -295,7 +295,7 @@ def test_an_interrupted_command_ends_quietly(
 
 
 def test_tables_without_rich(small: str, capsys: CAPTURE, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sparing.commands.output.find_spec", lambda name: None)
+    monkeypatch.setattr("sparing.console.find_spec", lambda name: None)
     assert main(["info", small]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == [

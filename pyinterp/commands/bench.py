@@ -16,8 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..console import print_json, print_table, progress, quiet_stdout
 from .arguments import add_json, positive, positive_list, seconds
-from .output import print_json, print_table, progress, quiet_stdout
 
 if TYPE_CHECKING:
     from ..bench.harness import Report

@@ -23,8 +23,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..console import bytes_text, print_json, print_table, progress
 from .arguments import add_json, add_preprocessing, positive, preprocessing
-from .output import bytes_text, print_json, print_table, progress
 
 LIMIT = 256
 

@@ -15,8 +15,8 @@ import argparse
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from ..console import bytes_text, print_json, print_table, progress
 from .arguments import add_json, positive
-from .output import bytes_text, print_json, print_table, progress
 
 if TYPE_CHECKING:
     from ..demo import Demo

@@ -12,8 +12,8 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
+from ..console import NO_HEADER, print_json, print_table, progress
 from .arguments import add_backend, add_json, add_preprocessing, positive, preprocessing
-from .output import NO_HEADER, print_json, print_table, progress
 
 LAYER_IMAGES = 8
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from ..console import NO_HEADER, bytes_text, print_json, print_table
 from .arguments import add_backend, add_json, positive
-from .output import NO_HEADER, bytes_text, print_json, print_table
 
 if TYPE_CHECKING:
     from ..explain import Explanation

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from .output import bytes_text
+from ..console import bytes_text
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,8 +13,8 @@ import os
 from dataclasses import asdict
 from typing import Any
 
+from ..console import NO_HEADER, bytes_text, print_json, print_table
 from .arguments import add_json
-from .output import NO_HEADER, bytes_text, print_json, print_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

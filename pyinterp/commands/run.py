@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..console import print_json, print_table, progress
 from .arguments import add_backend, add_json, add_preprocessing, positive, preprocessing
-from .output import print_json, print_table, progress
 
 if TYPE_CHECKING:
     from ..image_data import Images
