@@ -6,7 +6,8 @@ pooling and one classifier layer on top) have seeded He-normal weights: their sp
 answers are not. EfficientNet-Lite0 and the embedded ResNet-8 are trained.
 
 A name is `resnet50`, and more after colons: `w8a8` (bits of weights and activations), `s90`
-(per cent of zeros), `96px` (image size), e.g. `resnet50:w7a7:s90`.
+(per cent of zeros), `b90` (per cent of zeros in 1x4 blocks along input channels), `r90` (in 4x1
+blocks, rows of output channels), `96px` (image size), e.g. `resnet50:w7a7:s90`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ class Entry:
     activation_bits: int | None = None
     sparsity: float = 0.0
     size: int = 224
+    granularity: str = "element"
+
+
+GRANULARITIES = {"s": "element", "b": "1x4", "r": "4x1"}
 
 
 def parse(name: str) -> Entry:
@@ -55,19 +60,19 @@ def parse(name: str) -> Entry:
     if network not in NAMES:
         raise InputError(f"zoo: expected one of {', '.join(NAMES)}, got {network!r}")
     weight_bits = activation_bits = None
-    sparsity, size = 0.0, 224
+    sparsity, size, granularity = 0.0, 224, "element"
     for part in parts:
         if found := re.fullmatch(r"w(\d)a(\d)", part):
             weight_bits, activation_bits = int(found[1]), int(found[2])
-        elif found := re.fullmatch(r"s(\d{1,2})", part):
-            sparsity = int(found[1]) / 100
+        elif found := re.fullmatch(r"([sbr])(\d{1,2})", part):
+            granularity, sparsity = GRANULARITIES[found[1]], int(found[2]) / 100
         elif found := re.fullmatch(r"(\d{2,4})px", part):
             size = int(found[1])
         else:
-            raise InputError(f"zoo:{name}: expected w8a8, s90 or 96px, got {part!r}")
+            raise InputError(f"zoo:{name}: expected w8a8, s90, b90, r90 or 96px, got {part!r}")
     if network in TRAINED and size != 224:
         raise InputError(f"zoo:{name}: this network is trained for one image size")
-    return Entry(network, weight_bits, activation_bits, sparsity, size)
+    return Entry(network, weight_bits, activation_bits, sparsity, size, granularity)
 
 
 def build(name: str) -> Model:
@@ -75,9 +80,11 @@ def build(name: str) -> Model:
     entry = parse(name)
     if entry.weight_bits is None or entry.activation_bits is None:
         model = float_model(entry.network, entry.size)
-        return pruned(model, entry.sparsity)
+        return pruned(model, entry.sparsity, entry.granularity)
     bits = entry.weight_bits, entry.activation_bits
-    return quantized(entry.network, *bits, entry.sparsity, size=entry.size)
+    return quantized(
+        entry.network, *bits, entry.sparsity, size=entry.size, granularity=entry.granularity
+    )
 
 
 def float_model(network: str, size: int = 224) -> Model:
@@ -90,10 +97,11 @@ def float_model(network: str, size: int = 224) -> Model:
     return load(efficientnet_file())
 
 
-def pruned(model: Model, sparsity: float) -> Model:
+def pruned(model: Model, sparsity: float, granularity: str = "element") -> Model:
     """Every convolution but the first and the depthwise ones pruned, each to the same sparsity.
 
-    The classifier stays dense. A sparsity of 0 leaves the model as it is.
+    The classifier stays dense. A sparsity of 0 leaves the model as it is. granularity: as for
+    `sparing.prune`.
     """
     if not sparsity:
         return model
@@ -101,7 +109,7 @@ def pruned(model: Model, sparsity: float) -> Model:
     dense = [node for node in model.nodes if node.op_type in ("Gemm", "MatMul")]
     grouped = [node for node in convolutions if node.attributes.get("group", 1) != 1]
     kept = {re.escape(node.label) for node in (convolutions[0], *grouped, *dense)}
-    return prune(model, sparsity, scope="layer", ignored=sorted(kept))
+    return prune(model, sparsity, scope="layer", granularity=granularity, ignored=sorted(kept))
 
 
 def quantized(
@@ -110,13 +118,14 @@ def quantized(
     activation_bits: int = 8,
     sparsity: float = 0.0,
     size: int = 224,
+    granularity: str = "element",
 ) -> Model:
     """A network of NAMES, pruned per layer where `sparsity` is not 0, and quantized.
 
     Ranges are the extremes on a few images of seeded noise and weights are rounded to nearest: made
     for measuring speed.
     """
-    model = pruned(float_model(network, size), sparsity)
+    model = pruned(float_model(network, size), sparsity, granularity)
     return quantize(
         model,
         _noise(model),

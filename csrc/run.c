@@ -14,6 +14,7 @@ static const struct {
     [SP_WINOGRAD_S8] = {sp_op_winograd_s8, sp_scratch_winograd_s8},
     [SP_GEMM_S8] = {sp_op_gemm_s8, sp_scratch_gemm_s8},
     [SP_CONV_CSR_S8] = {sp_op_conv_csr_s8, sp_scratch_conv_csr_s8},
+    [SP_CONV_BLOCK_S8] = {sp_op_conv_block_s8, sp_scratch_conv_block_s8},
     [SP_CONV_F32] = {sp_op_conv_f32, sp_scratch_conv_f32},
     [SP_CONV_CSR_F32] = {sp_op_conv_csr_f32, sp_scratch_conv_csr_f32},
     [SP_QUANTIZE] = {sp_op_quantize, NULL},
@@ -27,6 +28,7 @@ static const struct {
     [SP_TABLE_S8] = {sp_op_table_s8, NULL},
     [SP_RESIZE_NEAREST_S8] = {sp_op_resize_nearest_s8, NULL},
     [SP_TRANSPOSE] = {sp_op_transpose, NULL},
+    [SP_NC4HW4] = {sp_op_nc4hw4, NULL},
 };
 
 size_t sp_scratch_bytes(int op, const void *params)

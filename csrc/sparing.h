@@ -18,9 +18,10 @@ typedef struct {
     const char *name; /* C name, e.g. "gemm_s8_6x64_avx512vnni"                               */
     const char *isa;
     int mr, nr;       /* tile: rows (pixels) and columns (output channels)                    */
-                      /* conv_csr_*: lanes of a whole block, and of the narrowest             */
+                      /* sparse: lanes of a whole block, and of the narrowest                 */
     int k_group;      /* consecutive inputs that are adjacent in the packed weights           */
-    int weight_bytes; /* 1: int8, 2: int16, 4: float32                                        */
+                      /* sparse: non-zeros (or blocks) of an entry                            */
+    int weight_bytes; /* 1: int8, 2: int16, 4: float32, or a block of int8                    */
 } sp_ukernel_info;
 
 int sp_ukernel_count(void); /* all that are compiled in, runnable here or not */
@@ -100,7 +101,9 @@ typedef struct {
     const int32_t *bias; /* [n], -x_zp * sum(w) folded in */
 } sp_gemm_s8;
 
-/* Sparse convolution, nchw. Pixels are lanes: 64 neighbouring ones make a block. Where the lanes
+/* Sparse convolution, nchw. SP_CONV_BLOCK_S8 takes the same struct for weights in blocks of four
+ * input channels, nc4hw4: there an element is a word of four channels, and shape.in_c counts words,
+ * but shape.out_c channels. Pixels are lanes: 64 neighbouring ones make a block. Where the lanes
  * come from: */
 enum {
     SP_CSR_IN_PLACE, /* 1x1, stride 1: the input as it is; lanes are an image's pixels */
@@ -138,7 +141,7 @@ typedef struct {
     sp_csr_matrix matrix;
     int ukernel;
     int x_zero_point; /* read by padded taps */
-    int window;       /* pair entries: how many may be added in int16 */
+    int window;       /* pairs, blocks: how many may be added in int16 */
     sp_epilogue epilogue;
 } sp_conv_csr_s8;
 
@@ -242,6 +245,13 @@ typedef struct {
     int batch, rows, columns, element_bytes; /* 1 or 4 */
 } sp_transpose;
 
+/* nhwc or nchw <-> nc4hw4, [batch][(channels + 3) / 4][pixels][4]; channels beyond the last one
+ * become 0. */
+typedef struct {
+    int batch, channels, pixels;
+    int nhwc, to_words; /* the other order; 1: into nc4hw4, 0: out of it */
+} sp_nc4hw4;
+
 /* ---- running ---------------------------------------------------------------------------- */
 
 enum {
@@ -250,6 +260,7 @@ enum {
     SP_WINOGRAD_S8,
     SP_GEMM_S8,
     SP_CONV_CSR_S8,
+    SP_CONV_BLOCK_S8,
     SP_CONV_F32,
     SP_CONV_CSR_F32,
     SP_QUANTIZE,
@@ -263,6 +274,7 @@ enum {
     SP_TABLE_S8,
     SP_RESIZE_NEAREST_S8,
     SP_TRANSPOSE,
+    SP_NC4HW4,
     SP_OP_COUNT
 };
 

@@ -24,6 +24,12 @@ def csr_s8(spec: ConvS8) -> str:
     return "" if spec.weight.dtype == np.int8 else "weights wider than int8"
 
 
+def block_s8(spec: ConvS8) -> str:
+    if spec.weight.dtype != np.int8:
+        return "weights wider than int8"
+    return "" if spec.weight.shape[1] % 4 == 0 else "channels of a group are not a multiple of four"
+
+
 def winograd_s8(spec: ConvS8) -> str:
     """The Winograd kernels return sums modulo 2^26 (csrc/winograd_s8/winograd_s8.h), so all that
     an output channel can reach must lie in [-2^25, 2^25). Padding holds x_zero_point."""

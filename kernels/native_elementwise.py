@@ -17,7 +17,7 @@ from ..ops.fused import average_pool_multipliers
 from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
 from ._native import ffi, lib
 from .native import CData, NativeStep, aligned, pointer
-from .step import ArraySpec, Layout, Shape, in_layout
+from .step import WORD, ArraySpec, Layout, Shape, in_layout
 
 MAX_ELEMENTS = 2**31 - 1  # the structs count rows, pixels and channels in 32 bits
 MAX_INPUTS = 1024  # SP_MAX_INPUTS in csrc/operators.h
@@ -80,7 +80,7 @@ def dequantize(
 
 def add_s8(spec: fs.AddS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> NativeStep:
     params = ffi.new("sp_add_s8 *")
-    params.count = _count(shapes[0])
+    params.count = _count(in_layout(shapes[0], layout))
     params.a_zero_point, params.b_zero_point = spec.a_zero_point, spec.b_zero_point
     params.a_multiplier, params.b_multiplier = spec.a_multiplier, spec.b_multiplier
     params.output = _range(spec.output)
@@ -105,7 +105,7 @@ def rescale_s8(
     spec: fs.RescaleS8, shapes: Sequence[Shape], layout: Layout, threads: int
 ) -> NativeStep:
     params = ffi.new("sp_rescale_s8 *")
-    params.count, params.x_zero_point = _count(shapes[0]), spec.x_zero_point
+    params.count, params.x_zero_point = _count(in_layout(shapes[0], layout)), spec.x_zero_point
     params.multiplier, params.output = spec.multiplier, _range(spec.output)
     return _step(spec, shapes, layout, threads, lib.SP_RESCALE_S8, params)
 
@@ -135,7 +135,8 @@ def concat_s8(
 
 def table_s8(spec: fs.TableS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> NativeStep:
     table = aligned(spec.table)
-    params = ffi.new("sp_table_s8 *", [_count(shapes[0]), pointer(table, "uint8_t *")])
+    count = _count(in_layout(shapes[0], layout))
+    params = ffi.new("sp_table_s8 *", [count, pointer(table, "uint8_t *")])
     return _step(spec, shapes, layout, threads, lib.SP_TABLE_S8, params, [table])
 
 
@@ -189,20 +190,30 @@ def transpose(
 ) -> NativeStep:
     """Change the memory order of an activation of logical shape [N, C, H, W].
 
-    dtype: of 1 or 4 bytes. Raises ModelError for another rank, element size or equal layouts.
+    dtype: of 1 or 4 bytes; 1 where nc4hw4 is one of the orders. Raises ModelError for another rank,
+    element size or equal layouts.
     """
-    if len(shape) != 4 or source == target or dtype.itemsize not in (1, 4):
+    words = "nc4hw4" in (source, target)
+    if len(shape) != 4 or source == target or dtype.itemsize not in ((1,) if words else (1, 4)):
         raise ModelError(
-            f"expected [N, C, H, W] of 1- or 4-byte elements and two layouts, got {dtype}"
-            f"{list(shape)} from {source} to {target}"
+            f"expected [N, C, H, W] of 1- or 4-byte elements (nc4hw4: 1) and two layouts, got "
+            f"{dtype}{list(shape)} from {source} to {target}"
         )
     check_size(shape)
     batch, channels, height, width = shape
     pixels = height * width
-    rows, columns = (channels, pixels) if source == "nchw" else (pixels, channels)
+    op, other = lib.SP_TRANSPOSE, source if target == "nc4hw4" else target
+    if words and (other == "nchw" or channels % WORD):
+        op = lib.SP_NC4HW4
+        fields = [batch, channels, pixels, other == "nhwc", target == "nc4hw4"]
+        params = ffi.new("sp_nc4hw4 *", fields)
+    else:  # of bytes, or of whole words
+        bytes_each, planes = (WORD, channels // WORD) if words else (dtype.itemsize, channels)
+        rows, columns = (pixels, planes) if source == "nhwc" else (planes, pixels)
+        params = ffi.new("sp_transpose *", [batch, rows, columns, bytes_each])
     return NativeStep(
-        lib.SP_TRANSPOSE,
-        ffi.new("sp_transpose *", [batch, rows, columns, dtype.itemsize]),
+        op,
+        params,
         (),
         [ArraySpec(in_layout(shape, source), dtype)],
         ArraySpec(in_layout(shape, target), dtype),

@@ -1,4 +1,5 @@
-"""C kernels of sparse convolutions, channels first (csrc/conv_csr)."""
+"""C kernels of sparse convolutions, channels first: of single weights (csrc/conv_csr), and of
+blocks of four input channels (csrc/conv_block)."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from .csr_lanes import Lanes, plan_lanes, tap_offsets
 from .native import CData, NativeStep, Ukernel, aligned, pointer, ukernels
 from .native_dense import fill_epilogue, folded_bias
 from .native_elementwise import check_size, fill_shape
-from .packing_csr import PackedCsr, find_nonzeros, pack_csr, panels_for
-from .step import Array, ArraySpec, Layout, Shape, in_layout
+from .packing_csr import PackedCsr, count_blocks, find_blocks, find_nonzeros, pack_csr, panels_for
+from .step import WORD, Array, ArraySpec, Layout, Shape, in_layout
 
 L1_BYTES = 24 * 1024  # of the input, beside weights and sums
 MIN_STEPS = 24  # non-zeros of a segment, below which loading and storing its sums costs more
@@ -48,6 +49,24 @@ def _channel_block(lanes: Lanes, spec: ConvF32) -> int:
     return max(1, fits_l1, math.ceil(MIN_STEPS / max(per_channel, 1e-6)))
 
 
+def _pack(
+    spec: ConvS8 | ConvF32, kernel: Ukernel, lanes: Lanes, channels: int, panels: int
+) -> PackedCsr:
+    """channels: of the input, in the unit of lanes."""
+    taps = tap_offsets(lanes, spec.window)
+    # padded taps hold the zero point, which may lie above x_max
+    x_max = max(spec.x_max, spec.x_zero_point) if isinstance(spec, ConvS8) else 0
+    channel_block = channels  # int8 rows are not cut: their sums cost more to put aside
+    if kernel.op == "conv_block_s8":
+        x_max = x_max if kernel.isa == "avx2" else 0  # the others do not add in int16
+        nonzeros = find_blocks(spec.weight, spec.groups, lanes.channel_lanes, taps, x_max)
+    else:
+        nonzeros = find_nonzeros(spec.weight, spec.groups, lanes.channel_lanes, taps)
+    if isinstance(spec, ConvF32):
+        channel_block = _channel_block(lanes, spec)
+    return pack_csr(nonzeros, kernel.k_group, panels, channel_block, x_max)
+
+
 def _prepare(
     spec: ConvS8 | ConvF32, shapes: Sequence[Shape], op: str, threads: int, params: CData
 ) -> _Prepared:
@@ -55,24 +74,18 @@ def _prepare(
     output = output_shape(spec, shapes)
     check_size(output, *shapes)
     kernel = ukernels(op)[0]
-    nonzeros = np.count_nonzero(spec.weight)
-    lanes = plan_lanes(spec.window, shapes[0], int(nonzeros), kernel.weight_bytes)
-    if lanes.source == "planes" and lanes.channel_lanes * shapes[0][1] > 2**31 - 1:
+    x, entries, lane_bytes = shapes[0], int(np.count_nonzero(spec.weight)), kernel.weight_bytes
+    if op == "conv_block_s8":  # words of channels stand for channels
+        x = (x[0], x[1] // WORD, *x[2:])
+        entries, lane_bytes = count_blocks(spec.weight), WORD
+    lanes = plan_lanes(spec.window, x, entries, lane_bytes)
+    if lanes.source == "planes" and lanes.channel_lanes * x[1] > 2**31 - 1:
         raise ModelError(
             f"sparse convolution: an input of shape {list(shapes[0])} padded by "
             f"{spec.window.pads} has more than {2**31 - 1} elements"
         )
-    taps = tap_offsets(lanes, spec.window)
-    packed = pack_csr(
-        find_nonzeros(spec.weight, spec.groups, lanes.channel_lanes, taps),
-        kernel.k_group,
-        panels_for(lanes.total, output[1], threads),
-        # int8 rows are not cut: their input is small, and their sums cost more to put aside
-        _channel_block(lanes, spec) if isinstance(spec, ConvF32) else shapes[0][1],
-        # padded taps hold the zero point, which may lie above x_max
-        max(spec.x_max, spec.x_zero_point) if isinstance(spec, ConvS8) else 0,
-    )
-    fill_shape(params.shape, spec.window, spec.groups, shapes[0], output)
+    packed = _pack(spec, kernel, lanes, x[1], panels_for(lanes.total, output[1], threads))
+    fill_shape(params.shape, spec.window, spec.groups, x, output)
     params.lanes = (
         *(SOURCES[lanes.source], lanes.images, lanes.row_width, lanes.image_lanes),
         *(*lanes.phases, lanes.phase_lanes, lanes.channel_lanes),
@@ -96,7 +109,7 @@ def _step(
     prepared: _Prepared,
 ) -> NativeStep:
     detail = f"{prepared.kernel.name}, {prepared.lanes.source}"
-    if prepared.kernel.k_group == 2:
+    if prepared.kernel.isa == "avx2" and isinstance(spec, ConvS8):
         detail += f", windows of {prepared.packed.window}"
     return NativeStep(
         op,
@@ -111,12 +124,24 @@ def _step(
 
 
 def conv_csr_s8(spec: ConvS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> NativeStep:
+    return _conv_s8(spec, shapes, layout, threads, "conv_csr_s8", lib.SP_CONV_CSR_S8)
+
+
+def conv_block_s8(
+    spec: ConvS8, shapes: Sequence[Shape], layout: Layout, threads: int
+) -> NativeStep:
+    return _conv_s8(spec, shapes, layout, threads, "conv_block_s8", lib.SP_CONV_BLOCK_S8)
+
+
+def _conv_s8(
+    spec: ConvS8, shapes: Sequence[Shape], layout: Layout, threads: int, name: str, op: int
+) -> NativeStep:
     params = ffi.new("sp_conv_csr_s8 *")
-    prepared = _prepare(spec, shapes, "conv_csr_s8", threads, params)
+    prepared = _prepare(spec, shapes, name, threads, params)
     params.x_zero_point, params.window = spec.x_zero_point, prepared.packed.window
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
     prepared.keep.extend(fill_epilogue(params.epilogue, spec, bias))
-    return _step(spec, shapes, layout, threads, lib.SP_CONV_CSR_S8, params, prepared)
+    return _step(spec, shapes, layout, threads, op, params, prepared)
 
 
 def conv_csr_f32(

@@ -1,7 +1,9 @@
-"""Packs sparse weights for the C kernels of csrc/conv_csr, with the proof that int16 suffices.
+"""Packs sparse weights for the C kernels of csrc/conv_csr and csrc/conv_block, with the proof that
+int16 suffices.
 
 A packed row is a list of entries, each of `k_group` non-zeros: their offsets in lanes, then one
-32-bit word of weights (csrc/conv_csr/csr.h). Rows are dealt to panels, which threads may run at
+32-bit word of weights (csrc/conv_csr/csr.h). A 1x4 block is an entry of one non-zero, whose value
+is the word of its four weights. Rows are dealt to panels, which threads may run at
 the same time; within a panel they are cut into segments by blocks of input channels, so that the
 part of the input which a segment reads stays in L1.
 """
@@ -14,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .csr_windows import pair_up
+from .csr_windows import block_sums, pair_up, window_up
+from .step import WORD
 
 Array = npt.NDArray[Any]
 I64 = npt.NDArray[np.int64]
@@ -41,13 +44,21 @@ class PackedCsr:
 
 @dataclass(frozen=True, slots=True)
 class Nonzeros:
-    """Non-zeros of a weight [O, C / groups, kh, kw], in memory order. channel: of the input."""
+    """Non-zeros of a weight [O, C / groups, kh, kw], in memory order.
+
+    channel: of the input. value: int8 or float32; int32 for words of four int8 weights, where
+    channels count words.
+    """
 
     rows: int
     row: I64
     channel: I64
     offset: I64
     value: Array
+
+    @property
+    def are_blocks(self) -> bool:
+        return bool(self.value.dtype == np.int32)
 
 
 def find_nonzeros(weight: Array, groups: int, channel_lanes: int, taps: I64) -> Nonzeros:
@@ -57,6 +68,35 @@ def find_nonzeros(weight: Array, groups: int, channel_lanes: int, taps: I64) -> 
     channel = row // (outputs // groups) * per_group + inner
     offset = channel * channel_lanes + taps[tap_h, tap_w]
     return Nonzeros(outputs, row, channel, offset, weight[row, inner, tap_h, tap_w])
+
+
+def count_blocks(weight: Array) -> int:
+    """Blocks of four neighbouring input channels that are not all zero. weight: [O, 4 n, ...]."""
+    words = weight.reshape(weight.shape[0], -1, WORD, *weight.shape[2:])
+    return int(np.count_nonzero(words.any(axis=2)))
+
+
+def find_blocks(weight: Array, groups: int, channel_lanes: int, taps: I64, x_max: int) -> Nonzeros:
+    """Non-zero blocks of four neighbouring input channels. weight: int8 [O, 4 n, kh, kw].
+
+    x_max: largest activation where a pair of weights has to fit int16, else 0. A block of which a
+    pair does not becomes two, with one weight of each pair.
+    """
+    outputs, per_group = weight.shape[:2]
+    words = weight.reshape(outputs, per_group // WORD, WORD, *weight.shape[2:])
+    words = np.ascontiguousarray(words.transpose(0, 1, 3, 4, 2))
+    row, inner, tap_h, tap_w = np.nonzero(words.any(axis=4))
+    blocks = words[row, inner, tap_h, tap_w]
+    channel = row // (outputs // groups) * (per_group // WORD) + inner
+    offset = channel * channel_lanes + taps[tap_h, tap_w]
+    large = np.flatnonzero((block_sums(blocks) * x_max > 32767).any(axis=0))
+    seconds = blocks[large] * np.array([0, 1, 0, 1], np.int8)
+    blocks[large, 1::2] = 0
+    where = np.concatenate([np.arange(len(blocks)), large])
+    order = np.argsort(where, kind="stable")
+    every = np.concatenate([blocks, seconds])[order].view(np.int32)[:, 0]
+    where = where[order]
+    return Nonzeros(outputs, row[where], channel[where], offset[where], every)
 
 
 def panels_for(lanes: int, outputs: int, threads: int) -> int:
@@ -69,11 +109,10 @@ def panels_for(lanes: int, outputs: int, threads: int) -> int:
 def pack_csr(
     nonzeros: Nonzeros, k_group: int, panels: int, channel_block: int, x_max: int
 ) -> PackedCsr:
-    """channel_block: input channels a segment may read. x_max: largest activation."""
+    """channel_block: input channels (of blocks: words) a segment may read. x_max: largest
+    activation where int16 sums need a proof, else 0."""
     rows = nonzeros.rows
-    per_row = np.bincount(nonzeros.row, minlength=rows)
-    panel = np.empty(rows, np.int64)  # the fullest rows are dealt out first
-    panel[np.argsort(-per_row, kind="stable")] = np.arange(rows) % panels
+    panel = _deal(nonzeros, panels)
     block = nonzeros.channel // channel_block
     blocks = int(block.max(initial=0)) + 1
 
@@ -87,6 +126,10 @@ def pack_csr(
     window, steps = 1, -(-count // k_group)
     if k_group == 2:
         pairing = pair_up(value, sorted_segment, count, x_max)
+        slot, window, steps = pairing.slot, pairing.window, pairing.steps
+    elif nonzeros.are_blocks and x_max:
+        weights = value.view(np.int8).reshape(-1, WORD)
+        pairing = window_up(weights, sorted_segment, count, x_max)
         slot, window, steps = pairing.slot, pairing.window, pairing.steps
 
     row = np.tile(np.arange(rows), blocks)
@@ -120,6 +163,17 @@ def pack_csr(
     panel_byte = steps_before[panel_segment[:-1]] * (entries.shape[1] * 4)
     split = len(segments) > rows
     return PackedCsr(panel_segment, panel_byte, segments, entries, split, window)
+
+
+def _deal(nonzeros: Nonzeros, panels: int) -> I64:
+    """The panel of each row: the fullest rows are dealt out first. Where channels stand in words,
+    the rows that make a word of the output stay together."""
+    together = WORD if nonzeros.are_blocks else 1
+    units = -(-nonzeros.rows // together)
+    count = np.bincount(nonzeros.row // together, minlength=units)
+    panel = np.empty(units, np.int64)
+    panel[np.argsort(-count, kind="stable")] = np.arange(units) % panels
+    return np.repeat(panel, together)[: nonzeros.rows]
 
 
 def _split_long(segments: Array, panel: I64, limit: int) -> tuple[Array, I64]:

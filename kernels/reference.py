@@ -10,7 +10,7 @@ import numpy as np
 from ..ops import fused
 from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
 from ..ops.fused_spec import Spec
-from .step import Array, ArraySpec, Layout, Shape, Step, in_layout
+from .step import WORD, Array, ArraySpec, Layout, Shape, Step, in_layout
 
 
 class ReferenceStep(Step):
@@ -29,13 +29,36 @@ def reference(spec: Spec, shapes: Sequence[Shape], layout: Layout, threads: int)
     return ReferenceStep(spec, shapes)
 
 
+def to_nchw(array: Array, layout: Layout, channels: int) -> Array:
+    """A view or copy of an activation [N, C, H, W] that is in `layout`; other ranks as they are."""
+    if layout == "nhwc" and array.ndim == 4:
+        return array.transpose(0, 3, 1, 2)
+    if layout == "nc4hw4" and array.ndim == 5:
+        batch, words, height, width, each = array.shape
+        planes = array.transpose(0, 1, 4, 2, 3).reshape(batch, words * each, height, width)
+        return planes[:, :channels]
+    return array
+
+
+def from_nchw(array: Array, layout: Layout) -> Array:
+    """A view or copy in `layout` of an activation [N, C, H, W]; other ranks as they are."""
+    if array.ndim != 4 or layout == "nchw":
+        return array
+    if layout == "nhwc":
+        return array.transpose(0, 2, 3, 1)
+    batch, channels, height, width = array.shape
+    padded = np.pad(array, ((0, 0), (0, -channels % WORD), (0, 0), (0, 0)))
+    return padded.reshape(batch, -1, WORD, height, width).transpose(0, 1, 3, 4, 2)
+
+
 class TransposeStep(Step):
     """Change the layout of an activation with NumPy."""
 
     def __init__(self, shape: Shape, before: Layout, after: Layout, dtype: np.dtype[Any]) -> None:
-        self._axes = (0, 2, 3, 1) if after == "nhwc" else (0, 3, 1, 2)
+        self._channels, self._before, self._after = shape[1], before, after
         self.inputs = (ArraySpec(in_layout(shape, before), dtype),)
         self.output = ArraySpec(in_layout(shape, after), dtype)
 
     def execute(self, inputs: Sequence[Array], output: Array) -> None:
-        output[...] = inputs[0].transpose(self._axes)
+        planes = to_nchw(inputs[0], self._before, self._channels)
+        output[...] = from_nchw(planes, self._after)

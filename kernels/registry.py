@@ -60,22 +60,25 @@ class Kernel:
 BOTH: tuple[Layout, ...] = ("nhwc", "nchw")
 NHWC: tuple[Layout, ...] = ("nhwc",)
 NCHW: tuple[Layout, ...] = ("nchw",)
+NC4HW4: tuple[Layout, ...] = ("nc4hw4",)
+U8: tuple[Layout, ...] = (*BOTH, "nc4hw4")  # operators on uint8 that see no order
 
 KERNELS: tuple[Kernel, ...] = (
     Kernel(fs.ConvS8, "dense_s8", "c", NHWC, "native_dense:conv_s8"),
     Kernel(fs.ConvS8, "dense_s8", "c", NHWC, "native_dense:depthwise_s8", conditions.depthwise_s8),
     Kernel(fs.ConvS8, "dense_s8", "c", NHWC, "native_winograd:winograd_s8", conditions.winograd_s8),
     Kernel(fs.ConvS8, "csr_s8", "c", NCHW, "native_sparse:conv_csr_s8", conditions.csr_s8),
+    Kernel(fs.ConvS8, "block_s8", "c", NC4HW4, "native_sparse:conv_block_s8", conditions.block_s8),
     Kernel(fs.GemmS8, "dense_s8", "c", NCHW, "native_dense:gemm_s8"),
     Kernel(fs.ConvF32, "dense_f32", "c", NHWC, "native_float:conv_f32"),
     Kernel(fs.ConvF32, "csr_f32", "c", NCHW, "native_sparse:conv_csr_f32"),
     Kernel(fs.Quantize, "", "c", BOTH, "native_elementwise:quantize"),
     Kernel(fs.Dequantize, "", "c", BOTH, "native_elementwise:dequantize"),
-    Kernel(fs.AddS8, "", "c", BOTH, "native_elementwise:add_s8"),
+    Kernel(fs.AddS8, "", "c", U8, "native_elementwise:add_s8"),
     Kernel(fs.MulS8, "", "c", BOTH, "native_elementwise:mul_s8"),
-    Kernel(fs.RescaleS8, "", "c", BOTH, "native_elementwise:rescale_s8"),
+    Kernel(fs.RescaleS8, "", "c", U8, "native_elementwise:rescale_s8"),
     Kernel(fs.ConcatS8, "", "c", BOTH, "native_elementwise:concat_s8"),
-    Kernel(fs.TableS8, "", "c", BOTH, "native_elementwise:table_s8"),
+    Kernel(fs.TableS8, "", "c", U8, "native_elementwise:table_s8"),
     Kernel(fs.MaxPoolS8, "", "c", NHWC, "native_elementwise:max_pool_s8"),
     Kernel(fs.AveragePoolS8, "", "c", NHWC, "native_elementwise:average_pool_s8"),
     Kernel(fs.ResizeNearestS8, "", "c", NHWC, "native_elementwise:resize_nearest_s8"),
@@ -87,16 +90,17 @@ KERNELS: tuple[Kernel, ...] = (
         fs.ConvS8, "dense_s8", "numba", NHWC, "jit.winograd:winograd_s8", conditions.winograd_s8
     ),
     Kernel(fs.ConvS8, "csr_s8", "numba", NCHW, "jit.csr:conv_csr_s8", conditions.csr_s8),
+    Kernel(fs.ConvS8, "block_s8", "numba", NC4HW4, "jit.blocks:conv_block_s8", conditions.block_s8),
     Kernel(fs.GemmS8, "dense_s8", "numba", NCHW, "jit.gemm:gemm_s8"),
     Kernel(fs.ConvF32, "dense_f32", "numba", NCHW, "jit.conv:conv_f32"),
     Kernel(fs.ConvF32, "csr_f32", "numba", NCHW, "jit.csr:conv_csr_f32"),
     Kernel(fs.Quantize, "", "numba", BOTH, "jit.elementwise:quantize"),
     Kernel(fs.Dequantize, "", "numba", BOTH, "jit.elementwise:dequantize"),
-    Kernel(fs.AddS8, "", "numba", BOTH, "jit.elementwise:add_s8"),
+    Kernel(fs.AddS8, "", "numba", U8, "jit.elementwise:add_s8"),
     Kernel(fs.MulS8, "", "numba", BOTH, "jit.elementwise:mul_s8"),
-    Kernel(fs.RescaleS8, "", "numba", BOTH, "jit.elementwise:rescale_s8"),
+    Kernel(fs.RescaleS8, "", "numba", U8, "jit.elementwise:rescale_s8"),
     Kernel(fs.ConcatS8, "", "numba", BOTH, "jit.elementwise:concat_s8"),
-    Kernel(fs.TableS8, "", "numba", BOTH, "jit.elementwise:table_s8"),
+    Kernel(fs.TableS8, "", "numba", U8, "jit.elementwise:table_s8"),
     Kernel(fs.MaxPoolS8, "", "numba", NHWC, "jit.pool:max_pool_s8"),
     Kernel(fs.AveragePoolS8, "", "numba", NHWC, "jit.pool:average_pool_s8"),
     Kernel(fs.ResizeNearestS8, "", "numba", NHWC, "jit.elementwise:resize_nearest_s8"),

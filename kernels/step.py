@@ -14,7 +14,8 @@ from ..errors import InputError
 
 Array: TypeAlias = npt.NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
-Layout: TypeAlias = Literal["nchw", "nhwc"]
+Layout: TypeAlias = Literal["nchw", "nhwc", "nc4hw4"]
+WORD = 4  # channels that nc4hw4 keeps together; it is for uint8 alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,15 @@ class ArraySpec:
 
 
 def in_layout(shape: Shape, layout: Layout) -> Shape:
-    """The memory shape of a logical [N, C, H, W] activation; other ranks have one layout only."""
-    if layout == "nhwc" and len(shape) == 4:
+    """The memory shape of a logical [N, C, H, W] activation; other ranks have one layout only.
+
+    nc4hw4 is [N, ceil(C / 4), H, W, 4], where channels beyond the last one hold anything.
+    """
+    if len(shape) != 4 or layout == "nchw":
+        return shape
+    if layout == "nhwc":
         return shape[0], shape[2], shape[3], shape[1]
-    return shape
+    return shape[0], -(-shape[1] // WORD), *shape[2:], WORD
 
 
 class Step(ABC):

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from .cost_cache import cache_file, read_costs
+from .kernels.packing_csr import count_blocks
 from .kernels.registry import Backend, Kernel
-from .kernels.step import ArraySpec, Layout
+from .kernels.step import WORD, ArraySpec, Layout
 from .ops.fused_shapes import output_shape
 from .ops.fused_spec import AveragePoolS8, ConvF32, ConvS8, GemmS8, MaxPoolS8, Spec
 
@@ -35,6 +36,7 @@ GMACS = {
     "winograd_s8": (400, 350, 300, 10, 10, 65, 2),
     "gemm_s8": (215, 200, 80, 60, 7, 40, 2),
     "conv_csr_s8": (85, 56, 56, 3, 3, 28, 2),
+    "conv_block_s8": (120, 90, 80, 20, 3, 28, 2),
     "conv_f32": (50, 45, 45, 14, 14, 12, 2),
     "conv_csr_f32": (25, 23, 23, 6, 6, 14, 2),
     "reference": (2,) * len(PLACES),
@@ -87,13 +89,15 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
     """Expected seconds of one step on one thread, from the shipped rates."""
     sizes = [int(np.prod(s, dtype=np.int64)) for s in (*shapes, output_shape(spec, shapes))]
     seconds = STEP_SECONDS + sum(sizes) / BYTES_PER_SECOND[kernel.backend]
-    sparse = kernel.weight_format.startswith("csr")
+    sparse = kernel.weight_format.startswith(("csr", "block"))
     work: float = macs(spec, shapes, nonzero_only=sparse)
     if isinstance(spec, ConvS8) and kernel.operator == "winograd_s8":
         work = _winograd_macs(spec, shapes)
         weight_bytes = WINOGRAD_BYTES_A_KERNEL * spec.weight.shape[0] * spec.weight.shape[1]
         seconds += max(0, weight_bytes - WEIGHT_BYTES_IN_CACHE) / WEIGHT_BYTES_PER_SECOND
     elif sparse:
+        if isinstance(spec, ConvS8) and kernel.weight_format == "block_s8":
+            work = sizes[-1] // len(spec.weight) * count_blocks(spec.weight) * WORD
         work += SPARSE_OUTPUT_MACS * sizes[-1]
     elif isinstance(spec, (ConvS8, ConvF32)) and kernel.operator in DENSE_CONVOLUTIONS:
         outputs = spec.weight.shape[0] // spec.groups

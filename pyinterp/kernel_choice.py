@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
+
+import numpy as np
 
 from .cost import Costs
 from .kernels.registry import Backend, Kernel, candidates
-from .kernels.step import ArraySpec, Layout
+from .kernels.step import WORD, ArraySpec, Layout
 from .lowered import Lowered, Operation, ReferenceOp, View
 
 
@@ -40,7 +43,7 @@ class Edge:
 
     producer: int
     consumer: int
-    seconds: float  # of changing its layout
+    seconds: Mapping[tuple[Layout, Layout], float]  # of changing its layout; 0 where not listed
 
 
 @dataclass(slots=True)
@@ -49,9 +52,17 @@ class _Problem:
     edges: list[list[Edge]] = field(default_factory=list)  # of each operation, both directions
 
 
-def has_layout(shape: Sequence[int]) -> bool:
-    """Whether nchw and nhwc differ for this shape."""
-    return len(shape) == 4 and shape[1] > 1 and shape[2] * shape[3] > 1
+def layouts_of(spec: ArraySpec) -> tuple[Layout, ...]:
+    """The layouts in which a value's bytes differ; the others are the same as nchw."""
+    if len(spec.shape) != 4:
+        return ("nchw",)
+    channels, pixels = spec.shape[1], spec.shape[2] * spec.shape[3]
+    found: list[Layout] = ["nchw"]
+    if channels > 1 and pixels > 1:
+        found.append("nhwc")
+    if spec.dtype == np.uint8 and (channels % WORD or pixels > 1):
+        found.append("nc4hw4")
+    return tuple(found)
 
 
 def choose(
@@ -67,6 +78,7 @@ def choose(
         lambda o: o.seconds,
         lambda o: o.seconds + (o.layout != "nhwc"),
         lambda o: o.seconds + (o.layout != "nchw"),
+        lambda o: o.seconds + (o.layout != "nc4hw4"),
     )
     results = [_improve(problem, [min(row, key=start) for row in options]) for start in starts]
     best = min(results, key=lambda chosen: _total(problem, chosen))
@@ -100,9 +112,19 @@ def _edges(lowered: Lowered, costs: Costs) -> list[list[Edge]]:
 
     def add(name: str, consumer: int) -> None:
         spec = lowered.values[name]
-        if not has_layout(spec.shape):
+        layouts = layouts_of(spec)
+        if len(layouts) == 1:
             return
-        edge = Edge(made.get(name, -1), consumer, costs.transpose(spec, "nhwc", "nchw"))
+        seconds = {
+            (before, after): costs.transpose(spec, before, after)
+            for before, after in permutations(layouts, 2)
+        }
+        others: tuple[Layout, ...] = ("nhwc", "nc4hw4")
+        for same in others:  # a layout of the same bytes as nchw costs as much
+            if same not in layouts:
+                seconds |= {(same, b): s for (a, b), s in seconds.items() if a == "nchw"}
+                seconds |= {(a, same): s for (a, b), s in seconds.items() if b == "nchw"}
+        edge = Edge(made.get(name, -1), consumer, seconds)
         for end in {edge.producer, consumer} - {-1}:
             found[end].append(edge)
 
@@ -116,11 +138,11 @@ def _edges(lowered: Lowered, costs: Costs) -> list[list[Edge]]:
 
 
 def _edge_cost(edge: Edge, layouts: Sequence[Layout], changed: int, layout: Layout) -> float:
-    ends = [
+    before, after = (
         "nchw" if end < 0 else layout if end == changed else layouts[end]
         for end in (edge.producer, edge.consumer)
-    ]
-    return edge.seconds if ends[0] != ends[1] else 0.0
+    )
+    return edge.seconds.get((before, after), 0.0)
 
 
 def _improve(problem: _Problem, chosen: list[Option]) -> list[Option]:

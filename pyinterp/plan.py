@@ -15,7 +15,7 @@ from .arena import Interval, place
 from .arena import Layout as ArenaLayout
 from .cost import Costs
 from .errors import ModelError
-from .kernel_choice import Option, choose, has_layout
+from .kernel_choice import Option, choose, layouts_of
 from .kernels.reference import TransposeStep
 from .kernels.registry import Backend
 from .kernels.step import Array, ArraySpec, Layout, Step, in_layout
@@ -164,7 +164,7 @@ class _Planner:
         )
 
     def _normal(self, name: str, layout: Layout) -> Key:
-        return name, layout if has_layout(self.lowered.values[name].shape) else "nchw"
+        return name, layout if layout in layouts_of(self.lowered.values[name]) else "nchw"
 
     def _define(self, name: str, layout: Layout) -> Key:
         key = self._normal(name, layout)

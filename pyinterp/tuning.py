@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import permutations
 from pathlib import Path
 from time import perf_counter
 
@@ -11,9 +12,9 @@ import numpy as np
 from .cost import Costs, costs_path, step_key, transpose_key
 from .cost_cache import read_costs, write_costs
 from .cpus import usable_cpus
-from .kernel_choice import has_layout, options_of
+from .kernel_choice import layouts_of, options_of
 from .kernels.registry import Backend
-from .kernels.step import Array, ArraySpec, Layout, Step
+from .kernels.step import Array, ArraySpec, Step
 from .lower import lower
 from .lowered import Lowered, ReferenceOp, View
 from .model import Model
@@ -21,8 +22,6 @@ from .plan import transpose_step
 from .session import BackendChoice, resolve_backend
 
 Measurement = tuple[str, Callable[[], Step]]  # key, and what prepares the step to measure
-
-LAYOUTS: tuple[tuple[Layout, Layout], ...] = (("nhwc", "nchw"), ("nchw", "nhwc"))
 
 
 def tune(
@@ -76,12 +75,11 @@ def _measurements(lowered: Lowered, backend: Backend, threads: int) -> Iterator[
                 lambda k=kernel, w=work, s=inputs, o=layout: k.prepare(w, s, o, threads),  # type: ignore[misc]
             )
     for spec in lowered.values.values():
-        if has_layout(spec.shape):
-            for before, after in LAYOUTS:
-                yield (
-                    transpose_key(spec, before, after),
-                    lambda v=spec, b=before, a=after: transpose_step(v, b, a, backend, threads),  # type: ignore[misc]
-                )
+        for before, after in permutations(layouts_of(spec), 2):
+            yield (
+                transpose_key(spec, before, after),
+                lambda v=spec, b=before, a=after: transpose_step(v, b, a, backend, threads),  # type: ignore[misc]
+            )
 
 
 def _seconds(step: Step, budget: float) -> float:

@@ -111,9 +111,14 @@ INT16_WEIGHTS = {
 }
 
 
-def _weights(rng: np.random.Generator, shape: Shape, kind: str, sparsity: float) -> fs.Array:
-    """kind: "normal" int8, "zero_rows" every second row zero, "ends" +-127 alone, "top" 127
-    alone, or one of INT16_WEIGHTS."""
+def _weights(
+    rng: np.random.Generator, shape: Shape, kind: str, sparsity: float, together: int = 1
+) -> fs.Array:
+    """together: so many input channels are zero or not together.
+
+    kind: "normal" int8, "zero_rows" every second row zero, "ends" +-127 alone, "top" 127 alone, or
+    one of INT16_WEIGHTS.
+    """
     if kind in INT16_WEIGHTS:
         weight = rng.integers(*INT16_WEIGHTS[kind], shape).astype(np.int16)
     elif kind == "ends":
@@ -122,7 +127,8 @@ def _weights(rng: np.random.Generator, shape: Shape, kind: str, sparsity: float)
         weight = np.full(shape, 127, np.int8)
     else:
         weight = np.clip(np.rint(rng.normal(0, 40, shape)), -127, 127).astype(np.int8)
-    weight[rng.random(shape) < sparsity] = 0
+    drawn = rng.random((shape[0], -(-shape[1] // together), *shape[2:])) < sparsity
+    weight[np.repeat(drawn, together, axis=1)[:, : shape[1]]] = 0
     if kind == "zero_rows":
         weight[::2] = 0
     return weight
@@ -175,6 +181,7 @@ def conv_s8(
     groups: int = 1,
     weights: str = "normal",
     sparsity: float = 0.0,
+    together: int = 1,
     x_zp: int = 0,
     x_max: int = 255,
     output: fs.OutputRange = FULL,
@@ -185,7 +192,7 @@ def conv_s8(
     values: Values = "uniform",
 ) -> Case:
     rng = np.random.default_rng(seed_of(name) + 1)
-    weight = _weights(rng, (outputs, x[1] // groups, *kernel), weights, sparsity)
+    weight = _weights(rng, (outputs, x[1] // groups, *kernel), weights, sparsity, together)
     spec = fs.ConvS8(
         fs.Window(kernel, strides, pads, dilations),
         groups,

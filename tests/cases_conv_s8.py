@@ -266,6 +266,31 @@ def _sparse() -> list[Case]:
     ]
 
 
+def _blocks() -> list[Case]:
+    """Blocks of four input channels that are zero together, in windows of every kind."""
+
+    def blocks(name: str, x: Shape, outputs: int, kernel: int = 3, **more: object) -> Case:
+        options = {"sparsity": 0.8, "together": 4, "pads": (kernel // 2,) * 4, "x_zp": 7, **more}
+        return conv_s8(f"blocks {name}", x, outputs, (kernel, kernel), **options)  # type: ignore[arg-type]
+
+    return [
+        blocks("5x5", (1, 8, 11, 12), 9, 5),
+        blocks("7x7 stride 2, table", (1, 12, 17, 14), 10, 7, strides=(2, 2), table=True),
+        blocks("3x3, 65 outputs", (2, 40, 6, 11), 65, output=S8),
+        blocks("3x3 dilation 2, stride 2", (1, 8, 19, 21), 6, dilations=(2, 2), strides=(2, 2)),
+        blocks("3x3 pads 0,1,2,3", (1, 8, 9, 10), 12, pads=(0, 1, 2, 3), x_zp=255),
+        blocks("1x1 in place", (1, 64, 9, 11), 30, 1, sparsity=0.97),
+        blocks("1x1, few pixels, batch 3", (3, 132, 2, 3), 34, 1, output=S7),
+        blocks("1x1 stride 2", (2, 36, 17, 9), 7, 1, strides=(2, 2), residual="accumulator"),
+        blocks("2 groups", (1, 24, 7, 10), 14, groups=2, residual="quantized", output=S8),
+        blocks("all zero", (1, 16, 5, 5), 6, sparsity=1.0, output=S8),
+        blocks("dense", (1, 48, 8, 9), 20, sparsity=0.0, x_max=127),
+        blocks("ends", (1, 64, 8, 9), 22, weights="ends", values="ends", x_zp=128),
+        blocks("top", (1, 64, 8, 9), 22, weights="top", values="top", output=HIGH_ZERO),
+        blocks("zero rows, wrapping bias", (1, 32, 9, 9), 13, weights="zero_rows", biases="wrap"),
+    ]
+
+
 def all_cases() -> list[Case]:
     return [
         *_tiles(),
@@ -273,4 +298,5 @@ def all_cases() -> list[Case]:
         *_depthwise(),
         *_numbers(),
         *_sparse(),
+        *_blocks(),
     ]

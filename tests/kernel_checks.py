@@ -19,9 +19,11 @@ from sparing.kernels.registry import Kernel
 from sparing.kernels.step import Array, ArraySpec, Layout, Step
 from sparing.ops import fused
 from sparing.ops import fused_spec as fs
+from sparing.ops.fused_shapes import output_shape
 
 GUARD = 80  # bytes; a multiple of 16 alone, as NumPy's own arrays are aligned
 _GUARD_BYTE = 0xA5
+FILL = np.uint8(0x5A)  # of nc4hw4's channels beyond the last one, which may hold anything
 
 
 def require(backend: registry.Backend) -> None:
@@ -66,12 +68,20 @@ def runs(kernel: Kernel, case: Case) -> bool:
 def to_layout(array: Array, layout: Layout) -> Array:
     if layout == "nhwc" and array.ndim == 4:
         return array.transpose(0, 2, 3, 1)
+    if layout == "nc4hw4" and array.ndim == 4:
+        words = np.full((array.shape[0], -(-array.shape[1] // 4), *array.shape[2:], 4), FILL)
+        for channel in range(array.shape[1]):
+            words[:, channel // 4, :, :, channel % 4] = array[:, channel]
+        return words
     return array
 
 
-def from_layout(array: Array, layout: Layout) -> Array:
+def from_layout(array: Array, layout: Layout, channels: int) -> Array:
+    """channels: how many the array has; nc4hw4 alone does not say."""
     if layout == "nhwc" and array.ndim == 4:
         return array.transpose(0, 3, 1, 2)
+    if layout == "nc4hw4" and array.ndim == 5:
+        return np.stack([array[:, c // 4, :, :, c % 4] for c in range(channels)], axis=1)
     return array
 
 
@@ -90,8 +100,9 @@ class Guarded:
         return bool((self._before == _GUARD_BYTE).all() and (self._after == _GUARD_BYTE).all())
 
 
-def run_guarded(step: Step, inputs: Sequence[Array], layout: Layout) -> Array:
-    """Run on NCHW inputs; the NCHW result. Fails where anything but the output is written."""
+def run_guarded(step: Step, inputs: Sequence[Array], layout: Layout, channels: int) -> Array:
+    """Run on NCHW inputs; the NCHW result, of so many channels. Fails where anything but the output
+    is written."""
     given = [to_layout(x, layout) for x in inputs]
     arrays = [Guarded(spec, x) for spec, x in zip(step.inputs, given, strict=True)]
     output = Guarded(step.output)
@@ -100,7 +111,7 @@ def run_guarded(step: Step, inputs: Sequence[Array], layout: Layout) -> Array:
     for i, (guarded, x) in enumerate(zip(arrays, given, strict=True)):
         assert guarded.intact(), f"wrote outside input {i}"
         assert np.array_equal(guarded.array, x, equal_nan=x.dtype.kind == "f"), f"wrote input {i}"
-    return from_layout(output.array, layout)
+    return from_layout(output.array, layout, channels)
 
 
 @lru_cache(maxsize=512)
@@ -138,9 +149,10 @@ def check(kernel: Kernel, case: Case, layout: Layout, threads: Sequence[int], is
     with forced_isa(isa):
         try:
             results = []
+            shape = output_shape(case.spec, case.shapes)
             for count in threads:
                 step = kernel.prepare(case.spec, case.shapes, layout, count)
-                results.append(run_guarded(step, case.inputs(), layout))
+                results.append(run_guarded(step, case.inputs(), layout, sum(shape[1:2])))
                 check_result(case, results[-1])
                 assert results[-1].tobytes() == results[0].tobytes(), f"{count} threads differ"
         except AssertionError as error:

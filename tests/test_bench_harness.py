@@ -188,6 +188,7 @@ def test_zoo_names_mean_what_they_say() -> None:
     wide = [layer for layer in middle if layer.weights > 9 * layer.output_shape[1]]
     assert len(wide) > 30
     assert all(layer.sparsity == pytest.approx(0.8, abs=0.02) for layer in wide)
+    assert [zoo.parse(f"resnet8:{p}50").granularity for p in "sbr"] == ["element", "1x4", "4x1"]
     pruned = summarize(zoo.build("resnet8:s50"))
     assert pruned.quantized == 0
     assert [layer.sparsity > 0.49 for layer in pruned.layers] == [False, *[True] * 8, False]

@@ -75,18 +75,23 @@ def windows(draw: st.DrawFn) -> tuple[tuple[int, ...], dict[str, Any]]:
 
 
 @st.composite
-def conv_s8_cases(draw: st.DrawFn, grouped: bool, depthwise: bool, plain: bool = False) -> Case:
+def conv_s8_cases(
+    draw: st.DrawFn, grouped: bool, depthwise: bool, plain: bool = False, together: int = 1
+) -> Case:
+    """together: input channels come in such groups, of which whole ones are zero."""
     (height, width), window = draw(windows())
     if plain:  # 3x3 with stride 1
         window |= {"kernel": (3, 3), "strides": (1, 1), "dilations": (1, 1)}
         height, width = height + 2, width + 2
     groups = draw(size) if depthwise else draw(st.sampled_from([1, 1, 2, 3])) if grouped else 1
-    channels = groups if depthwise else groups * draw(st.integers(1, 40 // groups))
+    each = draw(st.integers(1, 40 // groups))
+    channels = groups if depthwise else groups * together * -(-each // together)
     outputs = groups if depthwise else groups * draw(st.integers(1, 40 // groups))
     x_max = draw(st.sampled_from([127, 255]))
     window |= {
         "groups": groups,
         "sparsity": draw(st.sampled_from([0.0, 0.5, 0.9])),
+        "together": together,
         "weights": draw(st.sampled_from(["normal", "ends", "top", "zero_rows"])),
         "values": draw(st.sampled_from(["uniform", "ends", "top"])),
         "x_zp": draw(st.integers(0, x_max)),
@@ -135,6 +140,7 @@ def _random_cases(kernel: Kernel) -> st.SearchStrategy[Case]:
         "depthwise_s8": lambda: conv_s8_cases(grouped=True, depthwise=True),
         "winograd_s8": lambda: conv_s8_cases(grouped=False, depthwise=False, plain=True),
         "conv_csr_s8": lambda: conv_s8_cases(grouped=True, depthwise=False),
+        "conv_block_s8": lambda: conv_s8_cases(grouped=True, depthwise=False, together=4),
         "conv_f32": lambda: conv_f32_cases(grouped=True),
         "conv_csr_f32": lambda: conv_f32_cases(grouped=True),
         "gemm_s8": gemm_s8_cases,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from sparing.errors import FormatError
 from sparing.formats.onnx_reader import read_onnx
 from sparing.kernel_choice import Option, choose, options_of
 from sparing.kernels.registry import KERNELS, available_backends
+from sparing.kernels.step import ArraySpec
 from sparing.lower import lower
 from sparing.lowered import Lowered, ReferenceOp, View
 from sparing.model import Model
@@ -72,10 +74,18 @@ def total(graph: Lowered, costs: Costs, chosen: list[Option]) -> float:
 
 def change(graph: Lowered, costs: Costs, layout: dict[str, str], name: str, wanted: str) -> float:
     spec = graph.values[name]
-    matters = len(spec.shape) == 4 and spec.shape[1] > 1 and spec.shape[2] * spec.shape[3] > 1
-    if not matters or layout[name] == wanted:
-        return 0.0
-    return costs.transpose(spec, "nhwc", "nchw")
+    ends = [bytes_in(spec, which) for which in (layout[name], wanted)]
+    return 0.0 if ends[0] == ends[1] else costs.transpose(spec, *ends)
+
+
+def bytes_in(spec: ArraySpec, layout: str) -> Any:
+    """The layout, or "nchw" where its bytes are the same."""
+    if len(spec.shape) != 4:
+        return "nchw"
+    _, channels, height, width = spec.shape
+    one = height * width == 1
+    same = {"nchw": True, "nhwc": channels == 1 or one, "nc4hw4": one and channels % 4 == 0}
+    return "nchw" if same[layout] else layout
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -2,7 +2,11 @@
  *
  * Pixels are lanes: a micro-kernel takes a block of neighbouring lanes and walks the non-zeros of
  * one output channel after another; each non-zero is a weight and the offset from the block's first
- * lane to the pixels it multiplies. */
+ * lane to the pixels it multiplies.
+ *
+ * Convolutions by 1x4 blocks (csrc/conv_block) are the same with lanes of four bytes: a pixel's
+ * word of four channels, of which a non-zero block multiplies all. Their micro-kernels write each
+ * output channel's bytes apart; the driver joins these to words. */
 #ifndef SPARING_CSR_H
 #define SPARING_CSR_H
 
@@ -37,7 +41,7 @@ struct sp_csr_piece {
 /* One call of a micro-kernel: all rows of a panel for one block of lanes. It writes all `width`
  * lanes of the output, the useless ones too. */
 struct sp_csr_work {
-    const void *params; /* sp_conv_csr_s8 or sp_conv_csr_f32 */
+    const void *params; /* sp_conv_csr_s8 (blocks too) or sp_conv_csr_f32 */
     const void *x;      /* the block's first lane            */
     int width;          /* lanes: 64, 32 or 16               */
     const sp_csr_segment *segment;
@@ -58,7 +62,8 @@ struct sp_csr_operator {
     const sp_csr_matrix *matrix;
     const void *params;
     int ukernel, element_bytes, has_residual;
-    uint8_t fill; /* every byte of a padded tap */
+    uint8_t fill;      /* every byte of a padded tap */
+    int lane_channels; /* 4 in nc4hw4, where an element is a word of channels; else 1 */
 };
 void sp_csr_run(const struct sp_csr_operator *op, const sp_context *context);
 size_t sp_csr_scratch(const struct sp_csr_operator *op);

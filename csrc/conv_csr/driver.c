@@ -2,6 +2,7 @@
  * brings the input into lanes. */
 #include "csr.h"
 
+#include "interleave.h"
 #include "operators.h"
 #include "ukernels.h"
 
@@ -18,16 +19,28 @@ struct pass { /* some images at once */
 
 struct layout {      /* offsets in bytes */
     size_t slab;     /* SP_CSR_GATHERED: [in_c][64]                                   */
-    size_t output;   /* [out_c][64]: blocks whose lanes are not neighbours in memory  */
-    size_t residual; /* [out_c][64]                                                   */
-    size_t partial;  /* [out_c][64], 4 bytes each                                     */
+    size_t output;   /* [rows][64]: blocks whose lanes are not neighbours in memory   */
+    size_t residual; /* [rows][64]                                                    */
+    size_t partial;  /* [rows][64], 4 bytes each                                      */
     size_t end;
 };
 
+/* Elements of an output pixel, in memory. */
+static int output_planes(const struct sp_csr_operator *op)
+{
+    return (op->shape->out_c + op->lane_channels - 1) / op->lane_channels;
+}
+
+/* Bytes of one output channel's lane. */
+static int row_bytes(const struct sp_csr_operator *op)
+{
+    return op->element_bytes / op->lane_channels;
+}
+
 static struct layout scratch_layout(const struct sp_csr_operator *op)
 {
-    const size_t bytes = (size_t)op->element_bytes, outputs = (size_t)op->shape->out_c;
-    const size_t block = outputs * SP_CSR_WIDTH;
+    const size_t bytes = (size_t)op->element_bytes;
+    const size_t block = (size_t)(output_planes(op) * op->lane_channels) * SP_CSR_WIDTH;
     struct layout l = {0};
     if (op->lanes->source == SP_CSR_PLANES)
         l.slab =
@@ -35,8 +48,8 @@ static struct layout scratch_layout(const struct sp_csr_operator *op)
     l.output = l.slab;
     if (op->lanes->source == SP_CSR_GATHERED)
         l.output += (size_t)op->shape->in_c * SP_CSR_WIDTH * bytes;
-    l.residual = l.output + block * bytes;
-    l.partial = l.residual + (op->has_residual ? block * bytes : 0);
+    l.residual = l.output + block * (size_t)row_bytes(op);
+    l.partial = l.residual + (op->has_residual ? block * (size_t)row_bytes(op) : 0);
     l.end = l.partial + (op->matrix->split_rows ? block * 4 : 0);
     return l;
 }
@@ -55,7 +68,7 @@ static int add_piece(const struct pass *pass, int lane, int first, int end, int 
     struct sp_csr_piece new = {
         .lane = lane - first,
         .length = SP_MIN(s->out_w - column, end - lane),
-        .output = ((int64_t)image * s->out_c * s->out_h + row) * s->out_w + column,
+        .output = ((int64_t)image * output_planes(pass->op) * s->out_h + row) * s->out_w + column,
         .input = ((int64_t)image * s->in_c * s->in_h + row * s->stride_h) * s->in_w +
                  (int64_t)column * s->stride_w,
     };
@@ -93,22 +106,46 @@ static int find_pieces(const struct pass *pass, int begin, int first, int end,
     return pieces;
 }
 
-/* Copy the pieces of a panel's rows between [out_c][64] lanes and an image's planes. */
+static void copy_row(int pieces, const struct sp_csr_piece *piece, int bytes, char *lanes,
+                     char *plane, int to_image)
+{
+    for (int i = 0; i < pieces; i++) {
+        char *a = lanes + piece[i].lane * bytes, *b = plane + piece[i].output * bytes;
+        sp_copy_short(to_image ? b : a, to_image ? a : b, piece[i].length * bytes);
+    }
+}
+
+/* The same for four rows and a plane of words. */
+static void copy_words(int pieces, const struct sp_csr_piece *piece, uint8_t *lanes, char *plane,
+                       int to_image)
+{
+    uint8_t *const row[] = {lanes, lanes + SP_CSR_WIDTH, lanes + 2 * SP_CSR_WIDTH,
+                            lanes + 3 * SP_CSR_WIDTH};
+    uint8_t words[4 * SP_CSR_WIDTH];
+    if (to_image)
+        sp_interleave_4(words, (const uint8_t *const *)row, SP_CSR_WIDTH);
+    copy_row(pieces, piece, 4, (char *)words, plane, to_image);
+    if (!to_image)
+        sp_deinterleave_4(row, words, SP_CSR_WIDTH);
+}
+
+/* Copy the pieces of a panel's rows between [rows][64] lanes and an image's planes. */
 static void copy_pieces(const struct pass *pass, int panel, int pieces,
                         const struct sp_csr_piece *piece, char *lanes, char *image, int to_image)
 {
     const sp_csr_matrix *m = pass->op->matrix;
-    const int bytes = pass->op->element_bytes;
+    const int bytes = pass->op->element_bytes, channels = pass->op->lane_channels;
     const int64_t pixels = (int64_t)pass->op->shape->out_h * pass->op->shape->out_w;
     for (int s = m->panel_segment[panel]; s < m->panel_segment[panel + 1]; s++) {
-        if (!m->segments[s].last)
+        const int row = m->segments[s].row;
+        if (!m->segments[s].last || row % channels) /* a word's channels are all in one panel */
             continue;
-        char *row_lanes = lanes + (int64_t)m->segments[s].row * SP_CSR_WIDTH * bytes;
-        char *row_image = image + m->segments[s].row * pixels * bytes;
-        for (int i = 0; i < pieces; i++) {
-            char *a = row_lanes + piece[i].lane * bytes, *b = row_image + piece[i].output * bytes;
-            sp_copy_short(to_image ? b : a, to_image ? a : b, piece[i].length * bytes);
-        }
+        char *row_lanes = lanes + (int64_t)row * SP_CSR_WIDTH * row_bytes(pass->op);
+        char *plane = image + row / channels * pixels * bytes;
+        if (channels == 4)
+            copy_words(pieces, piece, (uint8_t *)row_lanes, plane, to_image);
+        else
+            copy_row(pieces, piece, bytes, row_lanes, plane, to_image);
     }
 }
 
@@ -145,7 +182,7 @@ static void run_block(void *pass_, int task, int thread)
         sp_csr_gather(op, pass->x, pieces, piece, own + at.slab);
         work.x = own + at.slab;
     }
-    if (piece[0].length == width) { /* the whole block is one run of output pixels */
+    if (piece[0].length == width && op->lane_channels == 1) { /* one run of output pixels */
         work.y = pass->y + piece[0].output * bytes;
         work.residual = op->has_residual ? pass->residual + piece[0].output * bytes : NULL;
         work.channel_step = (int64_t)op->shape->out_h * op->shape->out_w;
@@ -157,6 +194,9 @@ static void run_block(void *pass_, int task, int thread)
     work.channel_step = SP_CSR_WIDTH;
     if (op->has_residual)
         copy_pieces(pass, panel, pieces, piece, own + at.residual, (char *)pass->residual, 0);
+    if (op->shape->out_c % op->lane_channels) /* the last word's unused channels */
+        memset(own + at.output + op->shape->out_c * SP_CSR_WIDTH, 0,
+               (size_t)(output_planes(op) * op->lane_channels - op->shape->out_c) * SP_CSR_WIDTH);
     pass->run(&work);
     copy_pieces(pass, panel, pieces, piece, own + at.output, pass->y, 1);
 }
@@ -174,7 +214,7 @@ void sp_csr_run(const struct sp_csr_operator *op, const sp_context *context)
     const sp_csr_lanes *l = op->lanes;
     const size_t bytes = (size_t)op->element_bytes;
     const size_t in_image = (size_t)s->in_c * s->in_h * s->in_w * bytes;
-    const size_t out_image = (size_t)s->out_c * s->out_h * s->out_w * bytes;
+    const size_t out_image = (size_t)output_planes(op) * s->out_h * s->out_w * bytes;
     for (int image = 0; image < s->batch; image += l->images) {
         struct pass pass = {
             .op = op,
@@ -205,13 +245,21 @@ static struct sp_csr_operator s8_operator(const sp_conv_csr_s8 *p)
                                     p->ukernel,
                                     1,
                                     p->epilogue.residual_mode != 0,
-                                    (uint8_t)p->x_zero_point};
+                                    (uint8_t)p->x_zero_point,
+                                    1};
+}
+
+static struct sp_csr_operator block_operator(const sp_conv_csr_s8 *p)
+{
+    struct sp_csr_operator op = s8_operator(p);
+    op.element_bytes = op.lane_channels = 4;
+    return op;
 }
 
 static struct sp_csr_operator f32_operator(const sp_conv_csr_f32 *p)
 {
-    return (struct sp_csr_operator){&p->shape,  &p->lanes, &p->matrix,      p,
-                                    p->ukernel, 4,         p->has_residual, 0};
+    return (struct sp_csr_operator){&p->shape, &p->lanes,       &p->matrix, p, p->ukernel,
+                                    4,         p->has_residual, 0,          1};
 }
 
 void sp_op_conv_csr_s8(const void *params, const sp_context *context)
@@ -223,6 +271,18 @@ void sp_op_conv_csr_s8(const void *params, const sp_context *context)
 size_t sp_scratch_conv_csr_s8(const void *params)
 {
     struct sp_csr_operator op = s8_operator(params);
+    return sp_csr_scratch(&op);
+}
+
+void sp_op_conv_block_s8(const void *params, const sp_context *context)
+{
+    struct sp_csr_operator op = block_operator(params);
+    sp_csr_run(&op, context);
+}
+
+size_t sp_scratch_conv_block_s8(const void *params)
+{
+    struct sp_csr_operator op = block_operator(params);
     return sp_csr_scratch(&op);
 }
 

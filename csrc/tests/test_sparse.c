@@ -1,4 +1,5 @@
-/* Sparse convolutions of every conv_csr micro-kernel, nchw, against plain loops. */
+/* Sparse convolutions of every conv_csr micro-kernel, nchw, and of every conv_block micro-kernel,
+ * nc4hw4, against plain loops. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -151,6 +152,130 @@ static void test_s8(int ukernel, sp_conv_shape s, int source, enum values kind, 
     end_case();
 }
 
+/* ---- blocks ---- */
+
+/* nhwc to nc4hw4; channels beyond the last one hold 0xA5. */
+static uint8_t *to_words(const uint8_t *x, int images, int pixels, int channels)
+{
+    const int words = (channels + 3) / 4, n = images * pixels * words * 4;
+    uint8_t *y = allocate((size_t)n);
+    for (int i = 0; i < n; i++) {
+        const int channel = i / 4 / pixels % words * 4 + i % 4;
+        const int pixel = i / 4 / (pixels * words) * pixels + i / 4 % pixels;
+        y[i] = channel < channels ? x[pixel * channels + channel] : 0xA5;
+    }
+    return y;
+}
+
+/* Entries of all rows: one for each block of four channels that is not zero. w: [O][taps][C /
+ * groups].
+ */
+static struct packed *pack_blocks(const sp_conv_shape *s, const sp_csr_lanes *l, const int8_t *w,
+                                  int window)
+{
+    const int each = s->in_c / s->groups, columns = s->out_c / s->groups;
+    const int k = s->kernel_h * s->kernel_w * each;
+    struct packed *p = allocate(sizeof *p);
+    p->segments = allocate((size_t)s->out_c * sizeof *p->segments);
+    int32_t *entries = allocate((size_t)(s->out_c * (k / 4 + window)) * 8);
+    int done = 0;
+    for (int o = 0; o < s->out_c; o++) {
+        int count = 0;
+        for (int i = 0; i < k; i += 4) {
+            int32_t word;
+            memcpy(&word, w + o * k + i, 4);
+            if (word == 0)
+                continue;
+            const int channel = (o / columns * each + i % each) / 4;
+            entries[2 * (done + count)] =
+                (int32_t)(channel * l->channel_lanes + tap_offset(s, l, i / each));
+            entries[2 * (done + count++) + 1] = word;
+        }
+        p->segments[o] = (sp_csr_segment){o, SP_ROUND_UP(count, window), 1, 1};
+        done += p->segments[o].steps;
+    }
+    p->entries = allocate((size_t)done * 8); /* of its exact size */
+    memcpy(p->entries, entries, (size_t)done * 8);
+    free(entries);
+    p->panel_segment[1] = s->out_c;
+    p->matrix = (sp_csr_matrix){1, 0, p->panel_segment, p->panel_byte, p->segments, p->entries};
+    return p;
+}
+
+/* In int16, pairs and windows of them are exact where |w| <= 64 / window; see csr_windows.py. */
+static void test_blocks(int ukernel, sp_conv_shape s, int source, enum values kind, int window,
+                        int variant, int threads)
+{
+    const struct sp_ukernel_entry *kernel = &sp_ukernels[ukernel];
+    const int k = s.kernel_h * s.kernel_w * s.in_c / s.groups, zero_point = variant * 37 % 256;
+    const int most = kernel->isa == SP_ISA_AVX2 ? 64 / window : 127;
+    char shape[150];
+    describe_shape(&s, shape, sizeof shape);
+    begin_case("conv_block_s8 %s, %s, source %d, values %d, window %d, variant %d, threads %d",
+               kernel->name, shape, source, kind, window, variant, threads);
+    uint8_t *x = random_bytes(in_elements(&s), kind);
+    uint8_t *residual = random_bytes(out_elements(&s), EVEN_VALUES);
+    int16_t *w = random_weights((size_t)(s.out_c * k), -most, most, kind);
+    int8_t *narrow = allocate((size_t)(s.out_c * k));
+    for (int i = 0; i < s.out_c * k; i += 4)
+        for (int j = 0, zero = random_between(0, 2); j < 4; j++) {
+            w[i + j] = zero ? 0 : w[i + j];
+            narrow[i + j] = (int8_t)w[i + j];
+        }
+    struct epilogue_case e = make_epilogue(s.out_c, k, w, zero_point, variant);
+    int32_t *sum = convolve(&s, x, w, zero_point);
+    const int pixels = s.out_h * s.out_w, images = s.batch;
+    const size_t out_bytes = (size_t)(images * pixels * ((s.out_c + 3) / 4) * 4);
+    uint8_t *nhwc = expect_epilogue(&e, sum, residual, (size_t)(images * pixels), s.out_c);
+    uint8_t *wanted = to_words(nhwc, images, pixels, s.out_c);
+    uint8_t *words_x = to_words(x, images, s.in_h * s.in_w, s.in_c);
+    uint8_t *words_residual = to_words(residual, images, pixels, s.out_c);
+    uint8_t *y = allocate(out_bytes);
+
+    sp_conv_csr_s8 p = {.shape = s, .lanes = make_lanes(&s, source), .ukernel = ukernel};
+    struct packed *packed = pack_blocks(&s, &p.lanes, narrow, window);
+    p.shape.in_c /= 4, p.matrix = packed->matrix;
+    p.x_zero_point = zero_point, p.window = window, p.epilogue = e.epilogue;
+    run_step(SP_CONV_BLOCK_S8, &p, words_x, e.epilogue.residual_mode ? words_residual : NULL, y,
+             threads);
+    for (size_t i = 0; i < out_bytes; i++) /* channels beyond the last one may hold anything */
+        if ((int)(i / 4 / (size_t)pixels % (size_t)((s.out_c + 3) / 4) * 4 + i % 4) >= s.out_c)
+            y[i] = 0xA5;
+    check_bytes(y, wanted, out_bytes);
+    free(x), free(residual), free(w), free(narrow), free(sum), free(nhwc), free(wanted);
+    free(words_x), free(words_residual), free(y);
+    free_packed(packed), free_epilogue(&e);
+    end_case();
+}
+
+/* nc4hw4 and back, from both other orders. */
+static void test_words(int channels, int pixels, int threads)
+{
+    const int words = (channels + 3) / 4, images = 2;
+    begin_case("nc4hw4, %d channels, %d pixels, threads %d", channels, pixels, threads);
+    const size_t n = (size_t)(images * pixels * channels);
+    const size_t word_bytes = (size_t)(images * pixels * words * 4);
+    uint8_t *nhwc = random_bytes(n, EVEN_VALUES),
+            *wanted = to_words(nhwc, images, pixels, channels);
+    uint8_t *nchw = to_nchw(nhwc, images, pixels, channels);
+    for (size_t i = 0; i < word_bytes; i++)
+        if ((int)(i / 4 / (size_t)pixels % (size_t)words * 4 + i % 4) >= channels)
+            wanted[i] = 0;
+    for (int last = 0; last < 2; last++) {
+        const uint8_t *other = last ? nhwc : nchw;
+        uint8_t *y = allocate(word_bytes), *back = allocate(n);
+        sp_nc4hw4 p = {images, channels, pixels, last, 1};
+        run_step(SP_NC4HW4, &p, other, NULL, y, threads);
+        check_bytes(y, wanted, word_bytes);
+        p.to_words = 0;
+        run_step(SP_NC4HW4, &p, y, NULL, back, threads);
+        check_bytes(back, other, n);
+        free(y), free(back);
+    }
+    free(nhwc), free(wanted), free(nchw);
+    end_case();
+}
+
 static void test_f32(int ukernel, sp_conv_shape s, int source, int split, int threads)
 {
     const int taps = s.kernel_h * s.kernel_w, k = taps * s.in_c, pixels = s.out_h * s.out_w;
@@ -221,6 +346,19 @@ void test_sparse(int threads)
             test_s8(u, layer.shape, layer.source, i % VALUE_KINDS, window, i, threads);
         }
     }
+    for (int u = -1; (u = next_ukernel("conv_block_s8", u)) >= 0;) {
+        test_blocks(u, make_shape(6, 9, 16, 20, 4, (struct window){3, 1, 1, 1}), SP_CSR_PLANES,
+                    EVEN_VALUES, 1, 3, threads);
+        for (int i = 0; i < LAYERS; i++) {
+            struct layer layer = pick_layer(i);
+            const int window = sp_ukernels[u].isa == SP_ISA_AVX2 ? 1 << i / 8 % 3 : 1;
+            layer.shape.in_c = (layer.shape.in_c + 3) / 4 * 4;
+            test_blocks(u, layer.shape, layer.source, i % VALUE_KINDS, window, i, threads);
+        }
+    }
+    for (int channels = 1; channels < 10; channels++)
+        for (int pixels = 1; pixels < 80; pixels += 13)
+            test_words(channels, pixels, threads);
     for (int u = -1; (u = next_ukernel("conv_csr_f32", u)) >= 0;)
         for (int i = 0; i < LAYERS; i++) {
             struct layer layer = pick_layer(i);
