@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..errors import InputError
+from .plots import check_packages, figure_of, svg_of
 
 if TYPE_CHECKING:
     from .harness import Report, Result
@@ -59,13 +57,6 @@ _COLUMNS = (
 )
 
 
-def check_packages() -> None:
-    """Raise InputError where a package that reports need is missing."""
-    missing = [name for name in ("jinja2", "matplotlib") if find_spec(name) is None]
-    if missing:
-        raise InputError(f"HTML reports need {' and '.join(missing)}: pip install 'sparing[bench]'")
-
-
 def write_html(report: Report, path: Path) -> None:
     """Write the report; raises InputError where jinja2 or matplotlib is missing."""
     check_packages()
@@ -106,7 +97,7 @@ def _latency(report: Report, threads: int) -> str:
     """Bars of the median, with the 90th percentile as a whisker, for one number of threads."""
     results = [r for r in report.results if r.threads == threads]
     labels = [f"{r.model}  {r.engine}" for r in results]
-    figure, axes = _figure(len(results))
+    figure, axes = figure_of(len(results))
     medians = [r.p50_ms for r in results]
     whiskers = [[0.0] * len(results), [r.p90_ms - r.p50_ms for r in results]]
     positions = range(len(results))
@@ -115,12 +106,12 @@ def _latency(report: Report, threads: int) -> str:
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlabel(f"milliseconds a batch (threads: {threads}): median, and 90th percentile")
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def _sizes(report: Report) -> str:
     """Latency against the size of the file, one point for each contestant."""
-    figure, axes = _figure(8)
+    figure, axes = figure_of(8)
     for engine in dict.fromkeys(r.engine for r in report.results):
         points = [r for r in report.results if r.engine == engine]
         axes.scatter(
@@ -134,14 +125,7 @@ def _sizes(report: Report) -> str:
     axes.set_xlabel("file bytes")
     axes.set_ylabel("median milliseconds")
     axes.legend()
-    return _svg(figure)
-
-
-def _figure(rows: int) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 0.8 + 0.3 * rows), layout="constrained")
-    return figure, figure.subplots()
+    return svg_of(figure)
 
 
 _COLOURS: Sequence[tuple[str, str]] = (
@@ -156,14 +140,3 @@ _COLOURS: Sequence[tuple[str, str]] = (
 
 def _colour(result: Result) -> str:
     return dict(_COLOURS)[result.engine]
-
-
-def _svg(figure: Any) -> str:
-    """The figure as an SVG element, without the XML header; the same input gives the same text."""
-    import matplotlib
-
-    buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": "sparing", "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]

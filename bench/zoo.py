@@ -105,11 +105,16 @@ def pruned(model: Model, sparsity: float, granularity: str = "element") -> Model
     """
     if not sparsity:
         return model
+    kept = kept_dense(model)
+    return prune(model, sparsity, scope="layer", granularity=granularity, ignored=kept)
+
+
+def kept_dense(model: Model) -> list[str]:
+    """Regular expressions of the layers that stay dense, for `prune(ignored=)`."""
     convolutions = [node for node in model.nodes if node.op_type == "Conv"]
     dense = [node for node in model.nodes if node.op_type in ("Gemm", "MatMul")]
     grouped = [node for node in convolutions if node.attributes.get("group", 1) != 1]
-    kept = {re.escape(node.label) for node in (convolutions[0], *grouped, *dense)}
-    return prune(model, sparsity, scope="layer", granularity=granularity, ignored=sorted(kept))
+    return sorted({re.escape(node.label) for node in (*convolutions[:1], *grouped, *dense)})
 
 
 def quantized(
@@ -120,12 +125,16 @@ def quantized(
     size: int = 224,
     granularity: str = "element",
 ) -> Model:
-    """A network of NAMES, pruned per layer where `sparsity` is not 0, and quantized.
-
-    Ranges are the extremes on a few images of seeded noise and weights are rounded to nearest: made
-    for measuring speed.
-    """
+    """A network of NAMES, pruned per layer where `sparsity` is not 0, and quantized for speed."""
     model = pruned(float_model(network, size), sparsity, granularity)
+    return quantized_for_speed(model, weight_bits, activation_bits)
+
+
+def quantized_for_speed(model: Model, weight_bits: int, activation_bits: int) -> Model:
+    """A float model quantized to measure its speed, not its accuracy.
+
+    Ranges are the extremes on a few images of seeded noise and weights are rounded to nearest.
+    """
     return quantize(
         model,
         _noise(model),

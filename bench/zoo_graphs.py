@@ -1,4 +1,4 @@
-"""The graphs of the zoo's untrained networks, with He-normal weights of seed 0."""
+"""The graphs of the zoo's untrained networks and layers, with He-normal weights of seed 0."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import InputError
 from ..formats.onnx_reader import read_onnx
 from ..model import Model
+from .shapes import Layer
 
 CLASSES = 1000
 BRANCH_GAIN = 0.25  # of the last layer of a residual branch: keeps the sum's variance bounded
@@ -35,7 +36,7 @@ class _Graph:
         self._channels[name] = self._channels[inputs[0]]
         return name
 
-    def _weight(self, name: str, shape: tuple[int, ...], scale: float) -> str:
+    def weight(self, name: str, shape: tuple[int, ...], scale: float) -> str:
         values = self._rng.standard_normal(shape, np.float32) * np.float32(scale)
         self._weights.append(self._onnx.numpy_helper.from_array(values, name))
         return name
@@ -54,8 +55,8 @@ class _Graph:
         """Conv with bias, padded to keep the size. Weights He-normal: variance 2 / inputs."""
         per_group = 1 if depthwise else self._channels[x]
         scale = gain * float(np.sqrt(2 / (per_group * kernel**2)))
-        weight = self._weight(f"{name}/weight", (outputs, per_group, kernel, kernel), scale)
-        inputs = [x, weight, self._weight(f"{name}/bias", (outputs,), 0.05)]
+        weight = self.weight(f"{name}/weight", (outputs, per_group, kernel, kernel), scale)
+        inputs = [x, weight, self.weight(f"{name}/bias", (outputs,), 0.05)]
         self.add(
             "Conv",
             inputs,
@@ -85,20 +86,23 @@ class _Graph:
         return self._channels[x]
 
     def classifier(self, x: str, size: int) -> Model:
-        """Global average pooling and one dense layer; the finished model."""
+        """Global average pooling and one dense layer; the finished model of square images."""
         pooled = self.add("GlobalAveragePool", [x], "pool")
         flat = self.add("Flatten", [pooled], "flat")
         inputs = self._channels[x]
-        weight = self._weight("fc/weight", (CLASSES, inputs), float(np.sqrt(1 / inputs)))
+        weight = self.weight("fc/weight", (CLASSES, inputs), float(np.sqrt(1 / inputs)))
         self.add(
-            "Gemm", [flat, weight, self._weight("fc/bias", (CLASSES,), 0.05)], "logits", transB=1
+            "Gemm", [flat, weight, self.weight("fc/bias", (CLASSES,), 0.05)], "logits", transB=1
         )
+        return self.finish("logits", ["batch", 3, size, size], ["batch", CLASSES])
+
+    def finish(self, output: str, input_shape: list[Any], output_shape: list[Any]) -> Model:
         helper, float32 = self._onnx.helper, self._onnx.TensorProto.FLOAT
         graph = helper.make_graph(
             self._nodes,
             "zoo",
-            [helper.make_tensor_value_info("input", float32, ["batch", 3, size, size])],
-            [helper.make_tensor_value_info("logits", float32, ["batch", CLASSES])],
+            [helper.make_tensor_value_info("input", float32, input_shape)],
+            [helper.make_tensor_value_info(output, float32, output_shape)],
             self._weights,
         )
         imports = [helper.make_opsetid("", 17)]
@@ -189,3 +193,22 @@ def vgg11(size: int = 224) -> Model:
             x = g.relu(g.conv(x, f"conv{number}", outputs, 3))
         x = g.max_pool(x, 2, 0)
     return g.classifier(x, size)
+
+
+def single_layer(layer: Layer) -> Model:
+    """One convolution alone, of the shape of a layer of bench/shapes."""
+    g = _Graph()
+    per_group = layer.channels // layer.groups
+    scale = float(np.sqrt(2 / (per_group * layer.kernel[0] * layer.kernel[1])))
+    inputs = ["input", g.weight("weight", (layer.outputs, per_group, *layer.kernel), scale)]
+    inputs.append(g.weight("bias", (layer.outputs,), 0.05))
+    y = g.add(
+        "Conv",
+        inputs,
+        layer.name,
+        strides=[layer.stride] * 2,
+        pads=list(layer.pads),
+        group=layer.groups,
+    )
+    shape = [1, layer.channels, layer.height, layer.width]
+    return g.finish(y, shape, [1, layer.outputs, None, None])

@@ -32,11 +32,12 @@ class ExplainedStep:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """str() gives a table; `to_dict` what --json prints."""
+    """str() gives a table; `to_dict` what --json prints. milliseconds: expected of all steps."""
 
     backend: str
     threads: int
     steps: tuple[ExplainedStep, ...]
+    milliseconds: float
     weight_bytes: int
     arena_bytes: int
     live_peak_bytes: int
@@ -55,6 +56,7 @@ def explain_plan(plan: Plan, scratch_bytes: int) -> Explanation:
         plan.backend,
         plan.threads,
         steps,
+        plan.seconds * 1e3,
         plan.weight_bytes,
         plan.arena.nbytes,
         plan.arena.live_peak,
@@ -65,10 +67,20 @@ def explain_plan(plan: Plan, scratch_bytes: int) -> Explanation:
 def _explain_step(plan: Plan, planned: PlannedStep) -> ExplainedStep:
     name, layout = planned.outputs[0]
     shape = plan.lowered.values[name].shape
-    common = (planned.step.detail, layout, shape)
     if planned.operation < 0:
         return ExplainedStep(
-            planned.label, "Transpose", "transpose", *common, 0, 0.0, 0, 0.0, (), "layout change"
+            label=planned.label,
+            operator="Transpose",
+            kernel="transpose",
+            detail=planned.step.detail,
+            layout=layout,
+            output_shape=shape,
+            macs=0,
+            sparsity=0.0,
+            weight_bytes=0,
+            milliseconds=planned.seconds * 1e3,
+            candidates=(),
+            note="layout change",
         )
     operation = plan.lowered.operations[planned.operation]
     option, considered = plan.chosen[planned.operation], plan.options[planned.operation]
@@ -78,11 +90,13 @@ def _explain_step(plan: Plan, planned: PlannedStep) -> ExplainedStep:
         planned.label,
         work.node.op_type if isinstance(work, ReferenceOp) else type(work).__name__,
         "reference" if option.kernel is None else option.kernel.name,
-        *common,
+        planned.step.detail,
+        layout,
+        shape,
         macs(work, shapes) if fused else 0,  # type: ignore[arg-type]
         sparsity(work) if fused else 0.0,  # type: ignore[arg-type]
         planned.step.weight_bytes,
-        option.seconds * 1e3,
+        planned.seconds * 1e3,
         tuple((o.name, o.seconds * 1e3) for o in considered),
         _note(plan, operation, option, considered),
     )
@@ -97,10 +111,10 @@ def _note(plan: Plan, operation: Operation, option: Option, considered: Sequence
     others = [o for o in considered if o is not option]
     if not others:
         return "the only kernel"
-    best = min(considered, key=lambda o: o.seconds)
-    if option.seconds <= best.seconds:
-        return "cheapest"
-    return "cheapest together with the layout changes around it"
+    costs = ", ".join(f"{o.name} {o.seconds * 1e3:.4f} ms" for o in others)
+    if option.seconds <= min(o.seconds for o in others):
+        return f"cheapest; others: {costs}"
+    return f"cheapest together with the layout changes around it; others: {costs}"
 
 
 def _lines(explanation: Explanation) -> Iterator[str]:
@@ -125,7 +139,8 @@ def _lines(explanation: Explanation) -> Iterator[str]:
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
     yield (
-        f"backend {explanation.backend}, {explanation.threads} threads; packed weights "
+        f"backend {explanation.backend}, {explanation.threads} threads; expected "
+        f"{explanation.milliseconds:.3f} ms; packed weights "
         f"{explanation.weight_bytes} bytes, arena {explanation.arena_bytes} bytes (live values "
         f"peak at {explanation.live_peak_bytes}), scratch {explanation.scratch_bytes} bytes"
     )

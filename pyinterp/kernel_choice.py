@@ -74,15 +74,15 @@ def choose(
     """
     options = [options_of(op, lowered.values, backend, costs, formats) for op in lowered.operations]
     problem = _Problem(options, _edges(lowered, costs))
-    starts: tuple[Callable[[Option], float], ...] = (
-        lambda o: o.seconds,
-        lambda o: o.seconds + (o.layout != "nhwc"),
-        lambda o: o.seconds + (o.layout != "nchw"),
-        lambda o: o.seconds + (o.layout != "nc4hw4"),
-    )
-    results = [_improve(problem, [min(row, key=start) for row in options]) for start in starts]
-    best = min(results, key=lambda chosen: _total(problem, chosen))
-    return best, options
+    # the best dense plan is a start, too: what comes out is never dearer than it
+    dense = _Problem([_dense(row) for row in options], problem.edges)
+    results = [_cheapest(problem), _improve(problem, _cheapest(dense))]
+    return min(results, key=lambda chosen: _total(problem, chosen)), options
+
+
+def _dense(row: Sequence[Option]) -> Sequence[Option]:
+    formats = ("", "dense_s8", "dense_s16", "dense_f32")
+    return [o for o in row if o.kernel is None or o.kernel.weight_format in formats] or row
 
 
 def options_of(
@@ -143,6 +143,19 @@ def _edge_cost(edge: Edge, layouts: Sequence[Layout], changed: int, layout: Layo
         for end in (edge.producer, edge.consumer)
     )
     return edge.seconds.get((before, after), 0.0)
+
+
+def _cheapest(problem: _Problem) -> list[Option]:
+    starts: tuple[Callable[[Option], float], ...] = (
+        lambda o: o.seconds,
+        lambda o: o.seconds + (o.layout != "nhwc"),
+        lambda o: o.seconds + (o.layout != "nchw"),
+        lambda o: o.seconds + (o.layout != "nc4hw4"),
+    )
+    results = [
+        _improve(problem, [min(row, key=start) for row in problem.options]) for start in starts
+    ]
+    return min(results, key=lambda chosen: _total(problem, chosen))
 
 
 def _improve(problem: _Problem, chosen: list[Option]) -> list[Option]:

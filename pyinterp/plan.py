@@ -53,13 +53,14 @@ class ReferenceOpStep:
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """operation: index into Lowered.operations, or -1 for a change of layout."""
+    """operation: index into Lowered.operations, or -1 for a change of layout. seconds: expected."""
 
     label: str
     step: Step | ReferenceOpStep
     inputs: tuple[Key, ...]
     outputs: tuple[Key, ...]
     operation: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,11 @@ class Plan:
         return replace(self, lowered=replace(self.lowered, operations=()), chosen=(), options=())
 
     @property
+    def seconds(self) -> float:
+        """Expected for one run."""
+        return sum(planned.seconds for planned in self.steps)
+
+    @property
     def weight_bytes(self) -> int:
         return sum(planned.step.weight_bytes for planned in self.steps)
 
@@ -103,7 +109,7 @@ def make_plan(
 ) -> Plan:
     """Choose kernels, pack weights, insert layout changes and place every value."""
     chosen, options = choose(lowered, backend, costs, formats)
-    return _Planner(lowered, backend, threads, chosen, options).run()
+    return _Planner(lowered, backend, threads, costs, chosen, options).run()
 
 
 def transpose_step(
@@ -123,10 +129,11 @@ class _Planner:
         lowered: Lowered,
         backend: Backend,
         threads: int,
+        costs: Costs,
         chosen: Sequence[Option],
         options: Sequence[Sequence[Option]],
     ) -> None:
-        self.lowered, self.backend, self.threads = lowered, backend, threads
+        self.lowered, self.backend, self.threads, self.costs = lowered, backend, threads, costs
         self.chosen, self.options = chosen, options
         self.steps: list[PlannedStep] = []
         self.specs: dict[Key, ArraySpec] = {}
@@ -181,7 +188,9 @@ class _Planner:
             spec = self.lowered.values[name]
             step = transpose_step(spec, made, layout, self.backend, self.threads)
             self.specs[key] = step.output
-            self.steps.append(PlannedStep(f"{name} to {layout}", step, ((name, made),), (key,), -1))
+            seconds = self.costs.transpose(spec, made, layout)
+            ends = ((name, made),), (key,)
+            self.steps.append(PlannedStep(f"{name} to {layout}", step, *ends, -1, seconds))
         return key
 
     def _add(self, i: int, operation: Operation) -> None:
@@ -201,7 +210,7 @@ class _Planner:
             assert option.kernel is not None
             shapes = [self.lowered.values[name].shape for name in operation.inputs]
             step = option.kernel.prepare(work, shapes, option.layout, self.threads)
-        self.steps.append(PlannedStep(operation.label, step, inputs, outputs, i))
+        self.steps.append(PlannedStep(operation.label, step, inputs, outputs, i, option.seconds))
 
     def _fixed_places(self, finals: Sequence[Key]) -> tuple[dict[Key, Place], dict[int, Key]]:
         """Places of the model's inputs and outputs, and the outputs that have to be copied."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from models import residual_net
 from qdq_builder import feeds_for
+from random_networks import random_network
 
 import sparing
 from sparing.cost import GMACS, PLACES, Costs, costs_path, step_key
@@ -22,8 +23,10 @@ from sparing.kernels.step import ArraySpec
 from sparing.lower import lower
 from sparing.lowered import Lowered, ReferenceOp, View
 from sparing.model import Model
+from sparing.noise import noise_feeds
 from sparing.ops.fused_spec import ConvF32, ConvS8, GemmS8
 from sparing.session import Session
+from sparing.summary import default_shapes
 
 FAST = [backend for backend in available_backends() if backend != "numpy"]
 pytestmark = pytest.mark.skipif(not FAST, reason="neither a C compiler's kernels nor Numba")
@@ -95,6 +98,25 @@ def test_the_choice_is_the_cheapest_of_all(model: Model, seed: int) -> None:
     chosen, options = choose(graph, FAST[0], costs)
     best = min(total(graph, costs, list(each)) for each in itertools.product(*options))
     assert total(graph, costs, chosen) == pytest.approx(best, rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_plan_is_never_dearer_than_the_dense_one(seed: int) -> None:
+    """By the shipped costs and by any measured ones, at sparsities from none to nearly all."""
+    rng = np.random.default_rng(seed)
+    model = random_network(seed)
+    shapes = default_shapes(model)
+    sparsity = float(rng.choice([0.3, 0.6, 0.8, 0.95]))
+    pruned = sparing.prune(model, sparsity, granularity=str(rng.choice(["element", "1x4"])))
+    feeds = [noise_feeds(model.inputs, shapes)]
+    quantized = sparing.quantize(pruned, feeds, method="minmax", rounding="nearest")
+    graph = lower(quantized, shapes)
+    for costs in (Costs(), random_costs(graph, rng)):
+        free, dense = (
+            total(graph, costs, choose(graph, FAST[0], costs, formats)[0])
+            for formats in (None, ("dense_s8", "dense_s16", "dense_f32"))
+        )
+        assert free <= dense * (1 + 1e-12)
 
 
 def test_tuning_fills_the_file_and_plans_follow_it(model: Model, cache: Path) -> None:

@@ -7,6 +7,11 @@ listed as absent.
 
     sparing bench net.sparing --vs onnxruntime,openvino,mnn --threads 1,2
     sparing bench zoo:resnet50 zoo:resnet50:w8a8 zoo:resnet50:w7a8:s90 --html report.html
+
+`--sweep sparsity` prunes and quantizes each float MODEL (also one layer of a known network,
+layer:resnet50/res3b_3x3) to more and more zeros, and says from where on they pay:
+
+    sparing bench zoo:resnet50 layer:resnet50/res4b_1x1_in --sweep sparsity --html sweep.html
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..console import print_json, print_table, progress, quiet_stdout
+from . import bench_sweep
 from .arguments import add_json, positive, positive_list, seconds
 
 if TYPE_CHECKING:
@@ -44,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--no-pin", action="store_true", help="do not keep the process on as many CPUs as threads"
     )
     parser.add_argument("--html", metavar="FILE", help="write a report with plots, too")
+    bench_sweep.add_arguments(parser)
     add_json(parser)
 
 
@@ -57,11 +64,13 @@ def run(parsed: argparse.Namespace) -> int:
     from ..kernels.registry import available_backends
 
     if parsed.html is not None:
-        from ..bench.report import check_packages
+        from ..bench.plots import check_packages
 
         check_packages()  # before minutes of measuring
         if not Path(parsed.html).absolute().parent.is_dir():
             raise InputError(f"cannot write {parsed.html!r}: there is no such folder")
+    if parsed.sweep is not None:
+        return bench_sweep.run(parsed)
     installed = [name for name in available_backends() if name != "numpy"]
     settings = Settings(
         backends=installed if parsed.backends is None else parsed.backends,
