@@ -75,3 +75,14 @@ def test_moments_of_parts_are_those_of_the_whole(centered: bool) -> None:
     np.testing.assert_allclose(yz, wide_y @ transposed / 3000, atol=1e-4)
     for got, wanted in zip(summed.means(), (y, z), strict=True):
         np.testing.assert_allclose(got, wanted.mean(axis=2), atol=1e-5)
+
+
+def test_inputs_that_do_not_vary_leave_a_positive_semidefinite_covariance() -> None:
+    rng = np.random.default_rng(0)
+    x = (100 * rng.normal(size=(1, 40, 1)) + np.zeros((1, 40, 700))).astype(np.float32)
+    found = Moments(1, 40)
+    found.update(x, x)
+    zz, _ = found.covariances(centered=True)
+    assert np.linalg.eigvalsh(zz).min() >= 0
+    raw, _ = found.covariances(centered=False)
+    assert np.abs(zz).max() < 1e-3 * np.abs(raw).max()

@@ -19,6 +19,8 @@ F64 = npt.NDArray[np.float64]
 
 PATCHES = 256  # sampled of each image: neighbours say almost the same
 
+ROUNDING = 1e-6  # of the products of up to some thousand float32, relative to the largest
+
 TOGETHER = 512  # patches multiplied at a time: few sums of large matrices
 
 
@@ -62,13 +64,19 @@ class Moments:
         return self.sums_x / self.count, self.sums_z / self.count
 
     def covariances(self, centered: bool) -> tuple[F64, F64]:
-        """E[z z'] [groups, K, K] and E[x z'] [groups, X, K]; around the means if `centered`."""
+        """E[z z'] [groups, K, K] and E[x z'] [groups, X, K]; around the means if `centered`.
+
+        The centered E[z z'] is positive semidefinite, rounding errors or not.
+        """
         if self.waiting:
             self._multiply()
         zz, xz = self.sums_zz / self.count, self.sums_xz / self.count
         if centered:
+            # inputs that hardly vary leave only the float32 products' rounding errors, which need
+            # not be positive definite: stay above them
+            floor = ROUNDING * np.trace(zz, axis1=1, axis2=2)
             x, z = self.means()
-            zz = zz - z[:, :, None] * z[:, None, :]
+            zz = zz - z[:, :, None] * z[:, None, :] + floor[:, None, None] * np.eye(zz.shape[-1])
             xz = xz - x[:, :, None] * z[:, None, :]
         return zz, xz
 

@@ -138,7 +138,7 @@ def _best_start(problem: Problem, scale: F64, fractions: tuple[float, ...]) -> t
     Where channels are short (depthwise), all of them descend first: a sweep ends in a local
     optimum, and there are many.
     """
-    factor = np.linalg.cholesky(np.linalg.inv(problem.hessian)).transpose(0, 2, 1)
+    factor = _inverse_factor(problem.hessian)
     best_q, best_s = np.zeros(problem.weights.shape), scale
     best = np.full(scale.shape, np.inf)
     for fraction in fractions:
@@ -151,6 +151,16 @@ def _best_start(problem: Problem, scale: F64, fractions: tuple[float, ...]) -> t
             best_q = np.where(better[:, None], q, best_q)
             best_s, best = np.where(better, s, best_s), np.where(better, loss, best)
     return best_q, best_s
+
+
+def _inverse_factor(hessian: F64) -> F64:
+    """U [G, K, K], upper triangular, with inverse(H) = U' U.
+
+    From the Cholesky factor of H with its axes reversed, so that the inverse, which rounding errors
+    may leave indefinite, is never factored.
+    """
+    lower = np.linalg.cholesky(hessian[:, ::-1, ::-1])
+    return np.ascontiguousarray(np.linalg.inv(lower)[:, ::-1, ::-1])
 
 
 def _independent(problem: Problem, s: F64) -> F64:
