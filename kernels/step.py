@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from ..errors import InputError
 Array: TypeAlias = npt.NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
 Layout: TypeAlias = Literal["nchw", "nhwc", "nc4hw4"]
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 WORD = 4  # channels that nc4hw4 keeps together; it is for uint8 alone
 
 

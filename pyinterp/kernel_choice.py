@@ -9,15 +9,15 @@ the cheapest path.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
 
 from .cost import Costs
 from .kernels.registry import Backend, Kernel, candidates
-from .kernels.step import WORD, ArraySpec, Layout
+from .kernels.step import LAYOUTS, WORD, ArraySpec, Layout
 from .lowered import Lowered, Operation, ReferenceOp, View
 
 
@@ -37,19 +37,35 @@ class Option:
 FIXED = (Option(None, "nchw", 0.0),)
 
 
-@dataclass(slots=True)
-class Edge:
-    """A value between two operations (-1: the model's input or output, always nchw)."""
+@dataclass(frozen=True, slots=True)
+class _Value:
+    """A value between operations (-1: outside of the model, always nchw).
+
+    same: for each layout the one of layouts_of() with the same bytes. seconds: of changing one of
+    those to another.
+    """
 
     producer: int
-    consumer: int
-    seconds: Mapping[tuple[Layout, Layout], float]  # of changing its layout; 0 where not listed
+    consumers: tuple[int, ...]
+    same: Mapping[Layout, Layout]
+    seconds: Mapping[tuple[Layout, Layout], float]
+
+    def cost(self, layouts: Sequence[Layout]) -> float:
+        """Of the layout changes between these operations, whose last one is outside. However many
+        want the same layout, it is made once.
+        """
+        made = self.same[layouts[self.producer]]
+        wanted = {self.same[layouts[consumer]] for consumer in self.consumers} - {made}
+        return sum(self.seconds[made, layout] for layout in wanted)
 
 
 @dataclass(slots=True)
 class _Problem:
+    """around: for each operation the values that it reads and makes."""
+
     options: list[Sequence[Option]]
-    edges: list[list[Edge]] = field(default_factory=list)  # of each operation, both directions
+    values: Sequence[_Value]
+    around: Sequence[Sequence[_Value]]
 
 
 def layouts_of(spec: ArraySpec) -> tuple[Layout, ...]:
@@ -73,9 +89,11 @@ def choose(
     formats: weight formats to choose among where a layer has several; None for all.
     """
     options = [options_of(op, lowered.values, backend, costs, formats) for op in lowered.operations]
-    problem = _Problem(options, _edges(lowered, costs))
+    values = list(_values(lowered, costs))
+    around = [[v for v in values if i in (v.producer, *v.consumers)] for i in range(len(options))]
+    problem = _Problem(options, values, around)
     # the best dense plan is a start, too: what comes out is never dearer than it
-    dense = _Problem([_dense(row) for row in options], problem.edges)
+    dense = replace(problem, options=[_dense(row) for row in options])
     results = [_cheapest(problem), _improve(problem, _cheapest(dense))]
     return min(results, key=lambda chosen: _total(problem, chosen)), options
 
@@ -106,43 +124,22 @@ def options_of(
     ]
 
 
-def _edges(lowered: Lowered, costs: Costs) -> list[list[Edge]]:
+def _values(lowered: Lowered, costs: Costs) -> Iterator[_Value]:
     made = {name: i for i, op in enumerate(lowered.operations) for name in op.outputs}
-    found: list[list[Edge]] = [[] for _ in lowered.operations]
-
-    def add(name: str, consumer: int) -> None:
-        spec = lowered.values[name]
+    for name, spec in lowered.values.items():
+        consumers = [i for i, op in enumerate(lowered.operations) if name in op.inputs]
+        if name in lowered.outputs:
+            consumers.append(-1)
         layouts = layouts_of(spec)
-        if len(layouts) == 1:
-            return
-        seconds = {
-            (before, after): costs.transpose(spec, before, after)
-            for before, after in permutations(layouts, 2)
-        }
-        others: tuple[Layout, ...] = ("nhwc", "nc4hw4")
-        for same in others:  # a layout of the same bytes as nchw costs as much
-            if same not in layouts:
-                seconds |= {(same, b): s for (a, b), s in seconds.items() if a == "nchw"}
-                seconds |= {(a, same): s for (a, b), s in seconds.items() if b == "nchw"}
-        edge = Edge(made.get(name, -1), consumer, seconds)
-        for end in {edge.producer, consumer} - {-1}:
-            found[end].append(edge)
-
-    for i, operation in enumerate(lowered.operations):
-        for name in operation.inputs:
-            add(name, i)
-    for name in lowered.outputs:
-        if name in made:
-            add(name, -1)
-    return found
-
-
-def _edge_cost(edge: Edge, layouts: Sequence[Layout], changed: int, layout: Layout) -> float:
-    before, after = (
-        "nchw" if end < 0 else layout if end == changed else layouts[end]
-        for end in (edge.producer, edge.consumer)
-    )
-    return edge.seconds.get((before, after), 0.0)
+        if len(layouts) == 1 or not consumers:
+            continue
+        pairs = permutations(layouts, 2)
+        yield _Value(
+            made.get(name, -1),
+            tuple(consumers),
+            {layout: layout if layout in layouts else "nchw" for layout in LAYOUTS},
+            {pair: costs.transpose(spec, *pair) for pair in pairs},
+        )
 
 
 def _cheapest(problem: _Problem) -> list[Option]:
@@ -159,28 +156,26 @@ def _cheapest(problem: _Problem) -> list[Option]:
 
 
 def _improve(problem: _Problem, chosen: list[Option]) -> list[Option]:
-    layouts = [option.layout for option in chosen]
+    layouts: list[Layout] = [*(option.layout for option in chosen), "nchw"]
 
-    def cost(i: int, option: Option) -> float:
-        around = (_edge_cost(edge, layouts, i, option.layout) for edge in problem.edges[i])
-        return option.seconds + sum(around)
+    def around(i: int, layout: Layout) -> float:
+        layouts[i] = layout
+        return sum(value.cost(layouts) for value in problem.around[i])
 
     changed = True
     while changed:
         changed = False
         for i in (*range(len(chosen)), *reversed(range(len(chosen)))):
-            best = min(problem.options[i], key=lambda option, i=i: cost(i, option))  # type: ignore[misc]
-            if cost(i, best) < cost(i, chosen[i]):
-                chosen[i], layouts[i], changed = best, best.layout, True
+            before = chosen[i]
+            changes = {o.layout: around(i, o.layout) for o in problem.options[i]}
+            best = min(problem.options[i], key=lambda o: o.seconds + changes[o.layout])
+            if best.seconds + changes[best.layout] < before.seconds + changes[before.layout]:
+                chosen[i], changed = best, True
+            layouts[i] = chosen[i].layout
     return chosen
 
 
 def _total(problem: _Problem, chosen: Sequence[Option]) -> float:
-    layouts = [option.layout for option in chosen]
-    total = sum(option.seconds for option in chosen)
-    for i, edges in enumerate(problem.edges):
-        # an edge stands in the lists of both its ends: count it at its consumer, or, for an output
-        # of the model, at its producer
-        own = (e for e in edges if e.consumer == i or e.consumer == -1)
-        total += sum(_edge_cost(edge, layouts, -2, "nchw") for edge in own)
-    return total
+    layouts: list[Layout] = [*(option.layout for option in chosen), "nchw"]
+    changes = sum(value.cost(layouts) for value in problem.values)
+    return changes + sum(option.seconds for option in chosen)
