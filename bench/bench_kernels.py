@@ -29,7 +29,6 @@ from sparing.bench.shapes import NETWORKS, Layer, layers
 from sparing.kernels.registry import KERNELS, Kernel, available_backends
 from sparing.ops import fused
 from sparing.ops import fused_spec as fs
-from sparing.ops.fused_shapes import output_shape
 
 TYPICAL = (
     "resnet50/(conv1|res2a_3x3|res2a_1x1_out|res3b_3x3|res3b_1x1_in|res4b_3x3|res4b_1x1_in"
@@ -182,7 +181,7 @@ def bench_kernel(benchmark: Any, kernel: Kernel, what: Layer | Case, threads: in
     inputs = [np.ascontiguousarray(to_layout(x, layout)) for x in case.inputs()]
     output = np.empty(step.output.shape, step.output.dtype)
     step.run(inputs, output)  # Numba compiles here
-    check_result(case, from_layout(output, layout, output_shape(case.spec, case.shapes)[1]))
+    check_result(case, from_layout(output, layout, case.channels))
     benchmark(step.execute, inputs, output)
     if benchmark.stats is not None:  # --benchmark-disable
         _report(benchmark, kernel, case, threads, step.detail)

@@ -53,6 +53,11 @@ class Case:
     seed: int
     values: Values = "uniform"
 
+    @property
+    def channels(self) -> int:
+        """Of the result; 0 where it has no such axis."""
+        return sum(output_shape(self.spec, self.shapes)[1:2])
+
     def inputs(self) -> list[fs.Array]:
         """The inputs, NCHW; the same at every call."""
         rng = np.random.default_rng(self.seed)

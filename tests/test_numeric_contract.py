@@ -51,7 +51,7 @@ def _variants(case: Case, threads: tuple[int, ...] = (1,)) -> list[tuple[str, Ar
                 for layout in kernel.layouts:
                     with forced_isa(isa):
                         step = kernel.prepare(case.spec, case.shapes, layout, count)
-                        result = run_guarded(step, case.inputs(), layout)
+                        result = run_guarded(step, case.inputs(), layout, case.channels)
                     found.append((f"{kernel.name} {isa} {layout} x{count}", result))
     return found
 
@@ -118,7 +118,7 @@ def test_shifting_input_and_zero_point_changes_nothing() -> None:
             for isa in isas_to_test(kernel.backend):
                 with forced_isa(isa):
                     step = kernel.prepare(moved, base.shapes, kernel.layouts[0])
-                    result = run_guarded(step, [x + np.uint8(128)], kernel.layouts[0])
+                    result = run_guarded(step, [x + np.uint8(128)], kernel.layouts[0], 17)
                 assert np.array_equal(result, expected), f"{kernel.name} {isa}"
 
 
@@ -132,7 +132,8 @@ def test_float_results_do_not_depend_on_threads() -> None:
                 results = []
                 for threads in (1, 2, 3, 7):
                     step = kernel.prepare(case.spec, case.shapes, kernel.layouts[0], threads)
-                    results.append(run_guarded(step, case.inputs(), kernel.layouts[0]))
+                    got = run_guarded(step, case.inputs(), kernel.layouts[0], case.channels)
+                    results.append(got)
             for result in results[1:]:
                 assert result.tobytes() == results[0].tobytes(), f"{kernel.name} {isa}"
 
@@ -162,7 +163,7 @@ def test_the_rule_for_every_sum_near_ties() -> None:
             for isa in isas_to_test(kernel.backend):
                 with forced_isa(isa):
                     step = kernel.prepare(spec, case.shapes, kernel.layouts[0])
-                    result = run_guarded(step, [x], kernel.layouts[0])
+                    result = run_guarded(step, [x], kernel.layouts[0], outputs)
                 assert np.array_equal(result, expected), f"{kernel.name} {isa}, shift {shift}"
 
 
@@ -203,7 +204,7 @@ def test_rounding_mode_of_the_caller_does_not_matter(kernel: Kernel) -> None:
     before = libm.fegetround()
     try:
         libm.fesetround(upward)
-        result = run_guarded(step, case.inputs(), layout)
+        result = run_guarded(step, case.inputs(), layout, case.channels)
         after = libm.fegetround()
     finally:
         libm.fesetround(before)
