@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..ops.fused_spec import ConvS8, Spec
+from .sums import reach
 
 
 def always(spec: Spec) -> str:
@@ -40,8 +41,6 @@ def winograd_s8(spec: ConvS8) -> str:
         return "grouped"
     if spec.weight.dtype != np.int8:
         return "weights wider than int8"
-    weight = spec.weight.reshape(len(spec.weight), -1).astype(np.int64)
-    top = max(spec.x_max, spec.x_zero_point)
-    highest = top * np.maximum(weight, 0).sum(axis=1).max(initial=0)
-    lowest = top * np.minimum(weight, 0).sum(axis=1).min(initial=0)
-    return "" if highest < 2**25 and lowest >= -(2**25) else "sums too large"
+    lowest, highest = reach(spec.weight, 0, max(spec.x_max, spec.x_zero_point))
+    fits = highest.max(initial=0) < 2**25 and lowest.min(initial=0) >= -(2**25)
+    return "" if fits else "sums too large"

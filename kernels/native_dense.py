@@ -17,6 +17,7 @@ from ._native import ffi, lib
 from .native import CData, NativeStep, pointer
 from .native_elementwise import check_size, fill_shape
 from .step import Array, ArraySpec, Layout, Shape, in_layout
+from .sums import channel_sums
 
 EPILOGUE_SLACK = 64  # SP_EPILOGUE_SLACK in csrc/epilogue/epilogue.h
 
@@ -48,8 +49,7 @@ def _with_slack(values: Array) -> Array:
 
 def folded_bias(weight: Array, bias: fs.I32, x_zero_point: int) -> fs.I32:
     """bias - x_zero_point * sum(w), modulo 2^32. weight: [O, ...]."""
-    sums = weight.reshape(len(weight), -1).sum(axis=1, dtype=np.int64)
-    folded = bias.astype(np.int64) - x_zero_point * sums
+    folded = bias.astype(np.int64) - x_zero_point * channel_sums(weight)
     return _with_slack(folded.astype(np.uint32).view(np.int32))
 
 

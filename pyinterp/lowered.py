@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from .errors import QuantizationError
 from .kernels.step import ArraySpec
+from .kernels.sums import reach
 from .model import Array, Node
 from .ops.fused_spec import ConvS8, GemmS8, Spec
 
@@ -72,11 +73,9 @@ def check_accumulator(spec: ConvS8 | GemmS8, x_lo: int, x_hi: int, label: str) -
     This is the only condition that refuses a model: every backend refuses the same ones.
     Raises QuantizationError naming the layer and the channel.
     """
-    weight = spec.weight.reshape(spec.weight.shape[0], -1).astype("int64")
-    low, high = weight * (x_lo - spec.x_zero_point), weight * (x_hi - spec.x_zero_point)
-    bias = spec.bias.astype("int64")
-    largest = bias + low.clip(min=high).sum(axis=1)
-    smallest = bias + low.clip(max=high).sum(axis=1)
+    least, most = reach(spec.weight, x_lo - spec.x_zero_point, x_hi - spec.x_zero_point)
+    bias = spec.bias.astype(np.int64)
+    smallest, largest = bias + least, bias + most
     bad = ((largest > 2**31 - 1) | (smallest < -(2**31))).nonzero()[0]
     if bad.size:
         channel = int(bad[0])

@@ -124,11 +124,13 @@ def weight_parameters(
         check_scale(float(value), f"DequantizeLinear {node.label!r}")
     along = [1] * values.ndim
     along[channel_axis] = -1
+    full_scale = np.broadcast_to(scale.reshape(-1), (channels,)).astype(np.float32)
+    if values.dtype == np.int8 and not zero.any():
+        return QuantizedWeight(values, full_scale)
     difference = values.astype(np.int16) - zero.astype(np.int16).reshape(
         along if zero.size > 1 else ()
     )
     fits = difference.min(initial=0) >= -128 and difference.max(initial=0) <= 127
-    full_scale = np.broadcast_to(scale.reshape(-1), (channels,)).astype(np.float32)
     return QuantizedWeight(difference.astype(np.int8) if fits else difference, full_scale)
 
 
