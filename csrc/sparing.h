@@ -58,13 +58,15 @@ typedef struct {
 /* Dense convolution, nhwc. weights: for each group its panels, each [k_padded / k_group][columns]
  * [k_group]: nr columns, the last panel of a group only those that are left, rounded up to 16. K
  * runs in the order (kernel_h, kernel_w, in_c / groups); fill is zero (packing.py). Padded taps
- * read x_zero_point. 64 values behind the epilogue's bias and multiplier must be readable. */
+ * read x_zero_point. 64 values behind the epilogue's bias and multiplier must be readable. The
+ * gemm_windows_s8 kernels take panels from sp_pack_windows instead. */
 typedef struct {
     sp_conv_shape shape;
     int ukernel; /* index for sp_ukernel */
     int x_zero_point;
     int k_padded;
     const void *weights;
+    const int64_t *panel_start; /* gemm_windows_s8: first byte of each panel; else NULL */
     sp_epilogue epilogue;
 } sp_conv_s8;
 
@@ -98,8 +100,22 @@ typedef struct {
     int m, n, k, k_padded;
     int ukernel;
     const void *weights;
-    const int32_t *bias; /* [n], -x_zp * sum(w) folded in */
+    const int64_t *panel_start; /* as in sp_conv_s8 */
+    const int32_t *bias;        /* [n], -x_zp * sum(w) folded in */
 } sp_gemm_s8;
+
+/* Panels of the gemm_windows_s8 kernels: csrc/gemm_s8/windows.h describes them, and windows.c the
+ * proof that their sums in int16 cannot saturate with activations in [0, x_max]. */
+typedef struct {
+    int64_t quads[9];   /* how many groups of four weights run in windows of so many; 0: in none */
+    double nanoseconds; /* estimate of two rows */
+} sp_window_use;
+
+/* Packs w[columns][k], k at least 1. packed: 64-byte aligned, sp_window_bytes long. panel_start:
+ * one for each 32 columns. use: added to. Returns how many bytes of `packed` it used. */
+int64_t sp_window_bytes(int columns, int k);
+int64_t sp_pack_windows(const int8_t *w, int columns, int k, int x_max, void *packed,
+                        int64_t *panel_start, sp_window_use *use);
 
 /* Sparse convolution, nchw. SP_CONV_BLOCK_S8 takes the same struct for weights in blocks of four
  * input channels, nc4hw4: there an element is a word of four channels, and shape.in_c counts words,

@@ -16,6 +16,7 @@ from . import native, packing
 from ._native import ffi, lib
 from .native import CData, NativeStep, pointer
 from .native_elementwise import check_size, fill_shape
+from .native_products import pack_product
 from .step import Array, ArraySpec, Layout, Shape, in_layout
 from .sums import channel_sums
 
@@ -24,12 +25,6 @@ EPILOGUE_SLACK = 64  # SP_EPILOGUE_SLACK in csrc/epilogue/epilogue.h
 
 def range_of(output: fs.OutputRange) -> tuple[int, int, int]:
     return output.zero_point, output.lo, output.hi
-
-
-def choose_gemm(weight: Array) -> native.Ukernel:
-    """The first runnable micro-kernel of the table that holds such weights in the fewest bytes."""
-    found = native.ukernels("gemm_s8")
-    return next(k for k in found if k.weight_bytes == weight.dtype.itemsize)
 
 
 def choose_depthwise(weight: Array) -> native.Ukernel:
@@ -84,18 +79,18 @@ def _step(
     threads: int,
     op: int,
     params: CData,
-    ukernel: native.Ukernel,
-    weights: Array,
-    keep: Sequence[object],
+    detail: str,
+    keep: Sequence[Array],
 ) -> NativeStep:
+    """keep: what the params point to, the packed weights first."""
     return NativeStep(
         op,
         params,
-        [weights, *keep],
+        keep,
         [ArraySpec(in_layout(shape, layout), input_dtype(spec)) for shape in shapes],
         ArraySpec(in_layout(output_shape(spec, shapes), layout), output_dtype(spec)),
-        weight_bytes=weights.nbytes,
-        detail=ukernel.name,
+        weight_bytes=keep[0].nbytes,
+        detail=detail,
         threads=threads,
     )
 
@@ -103,18 +98,13 @@ def _step(
 def conv_s8(spec: fs.ConvS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> NativeStep:
     output = output_shape(spec, shapes)
     check_size(output, *shapes)
-    ukernel = choose_gemm(spec.weight)
-    outputs = spec.weight.shape[0]
-    rows = spec.weight.transpose(0, 2, 3, 1).reshape(spec.groups, outputs // spec.groups, -1)
-    weights = packing.pack_panels(rows, ukernel.nr, ukernel.k_group)
+    packed = pack_product(spec)
     params = ffi.new("sp_conv_s8 *")
     fill_shape(params.shape, spec.window, spec.groups, shapes[0], output)
-    params.ukernel, params.x_zero_point = ukernel.index, spec.x_zero_point
-    params.k_padded = packing.padded_k(rows.shape[2], ukernel.k_group)
-    params.weights = pointer(weights)
+    params.x_zero_point = spec.x_zero_point
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
-    keep = fill_epilogue(params.epilogue, spec, bias)
-    return _step(spec, shapes, layout, threads, lib.SP_CONV_S8, params, ukernel, weights, keep)
+    keep = [*packed.fill(params), *fill_epilogue(params.epilogue, spec, bias)]
+    return _step(spec, shapes, layout, threads, lib.SP_CONV_S8, params, packed.detail, keep)
 
 
 def depthwise_s8(
@@ -130,19 +120,17 @@ def depthwise_s8(
     params.ukernel, params.x_zero_point = ukernel.index, spec.x_zero_point
     params.weights = pointer(weights)
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
-    keep = fill_epilogue(params.epilogue, spec, bias)
-    return _step(spec, shapes, layout, threads, lib.SP_DEPTHWISE_S8, params, ukernel, weights, keep)
+    keep = [weights, *fill_epilogue(params.epilogue, spec, bias)]
+    return _step(spec, shapes, layout, threads, lib.SP_DEPTHWISE_S8, params, ukernel.name, keep)
 
 
 def gemm_s8(spec: fs.GemmS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> NativeStep:
     check_size(output_shape(spec, shapes), *shapes)
-    ukernel = choose_gemm(spec.weight)
-    weights = packing.pack_panels(spec.weight[None], ukernel.nr, ukernel.k_group)
+    packed = pack_product(spec)
     params = ffi.new("sp_gemm_s8 *")
     params.m, params.k = shapes[0]
     params.n = spec.weight.shape[0]
-    params.k_padded = packing.padded_k(params.k, ukernel.k_group)
-    params.ukernel, params.weights = ukernel.index, pointer(weights)
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
     params.bias = pointer(bias, "int32_t *")
-    return _step(spec, shapes, layout, threads, lib.SP_GEMM_S8, params, ukernel, weights, [bias])
+    keep = [*packed.fill(params), bias]
+    return _step(spec, shapes, layout, threads, lib.SP_GEMM_S8, params, packed.detail, keep)

@@ -121,8 +121,9 @@ def _weights(
 ) -> fs.Array:
     """together: so many input channels are zero or not together.
 
-    kind: "normal" int8, "zero_rows" every second row zero, "ends" +-127 alone, "top" 127 alone, or
-    one of INT16_WEIGHTS.
+    kind: "normal" int8, "zero_rows" every second row zero, "ends" +-127 alone, "top" 127 alone,
+    "alternating" 127 and -127 in turns, "up to N" small ones, "outliers" small ones with one of 127
+    or -127 in 32, or one of INT16_WEIGHTS.
     """
     if kind in INT16_WEIGHTS:
         weight = rng.integers(*INT16_WEIGHTS[kind], shape).astype(np.int16)
@@ -130,6 +131,15 @@ def _weights(
         weight = (rng.integers(0, 2, shape) * 254 - 127).astype(np.int8)
     elif kind == "top":
         weight = np.full(shape, 127, np.int8)
+    elif kind == "alternating":
+        weight = np.resize(np.array([127, -127], np.int8), shape)
+    elif kind.startswith("up to "):
+        reach = int(kind.removeprefix("up to "))
+        weight = rng.integers(-reach, reach + 1, shape).astype(np.int8)
+    elif kind == "outliers":
+        weight = rng.integers(-8, 9, shape).astype(np.int8)
+        some = weight.reshape(-1)[rng.integers(32) :: 32]  # a view
+        some[...] = rng.integers(0, 2, some.shape) * 254 - 127
     else:
         weight = np.clip(np.rint(rng.normal(0, 40, shape)), -127, 127).astype(np.int8)
     drawn = rng.random((shape[0], -(-shape[1] // together), *shape[2:])) < sparsity

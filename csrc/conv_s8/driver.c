@@ -107,6 +107,22 @@ static struct sp_rows find_rows(const struct job *job, int first_pixel, int rows
     };
 }
 
+/* The panels of a group. */
+static struct sp_panels find_panels(const struct job *job, int group)
+{
+    const sp_conv_s8 *p = job->p;
+    const int64_t *start = p->panel_start;
+    const size_t group_bytes = (size_t)SP_ROUND_UP(job->group_columns, SP_COLUMN_GROUP) *
+                               (size_t)p->k_padded * (size_t)job->kernel->weight_bytes;
+    return (struct sp_panels){
+        job->kernel,
+        (const char *)p->weights + (start ? 0 : (size_t)group * group_bytes),
+        start ? start + group * job->group_panels : NULL,
+        job->group_columns,
+        p->k_padded,
+    };
+}
+
 static void run_panel(const struct job *job, const struct sp_panels *panels, struct sp_panel panel,
                       const void *patches, const struct sp_rows *rows, int32_t *sum)
 {
@@ -122,25 +138,17 @@ static void run_panel(const struct job *job, const struct sp_panels *panels, str
 static void run_task(void *argument, int task, int thread)
 {
     const struct job *job = argument;
-    const sp_conv_s8 *p = job->p;
     const struct sp_split *split = &job->split;
     const int range = task % split->ranges, first = task / split->ranges * split->rows;
     const int rows = SP_MIN(split->rows, job->pixels - first);
     char *scratch = job->context->scratch + (size_t)thread * job->context->scratch_per_thread;
     int32_t *sum = (int32_t *)scratch;
-    const size_t group_bytes = (size_t)SP_ROUND_UP(job->group_columns, SP_COLUMN_GROUP) *
-                               (size_t)p->k_padded * (size_t)job->kernel->weight_bytes;
     const void *patches = NULL;
     int patches_group = -1;
     for (int i = split->panels * range / split->ranges;
          i < split->panels * (range + 1) / split->ranges; i++) {
         const int group = i / job->group_panels, panel = i % job->group_panels;
-        const struct sp_panels panels = {
-            job->kernel,
-            (const char *)p->weights + (size_t)group * group_bytes,
-            job->group_columns,
-            p->k_padded,
-        };
+        const struct sp_panels panels = find_panels(job, group);
         if (group != patches_group) {
             patches = find_patches(job, group, first, rows, scratch + sum_bytes(job, rows));
             patches_group = group;

@@ -8,9 +8,10 @@
 /* sum[i][j] = sum_k a[i][k] * w[k][j], i < rows, j < columns, modulo 2^32.
  *
  * a: activations, row i at a + i * a_stride bytes; uint8, or for k_group 2 uint8 widened to int16.
- * w: one packed panel, [k / k_group][columns rounded up to SP_COLUMN_GROUP][k_group]. k: a positive
- * multiple of k_group. columns: at most nr. rows: any number; no others are read or written. sum:
- * [rows][nr], of which columns beyond `columns` may be written or not. */
+ * w: one packed panel, [k / k_group][columns rounded up to SP_COLUMN_GROUP][k_group], or for
+ * gemm_windows_s8 chunks of windows.h. k: a positive multiple of k_group. columns: at most nr.
+ * rows: any number; no others are read or written. sum: [rows][nr], of which columns beyond
+ * `columns` may be written or not. */
 typedef void sp_gemm_s8_fn(const void *a, size_t a_stride, int rows, const void *w, int k,
                            int columns, int32_t *sum);
 
@@ -27,7 +28,8 @@ SP_INLINE int sp_activation_bytes(const struct sp_ukernel_entry *kernel)
 struct sp_panels {
     const struct sp_ukernel_entry *kernel;
     const char *weights;
-    int columns, k; /* output channels; k is padded to k_group */
+    const int64_t *start; /* first byte of each panel; NULL: panels are as long as their columns */
+    int columns, k;       /* output channels; k is padded to k_group */
 };
 
 struct sp_panel {

@@ -93,6 +93,7 @@ void *pack_panels(const int16_t *w, int groups, int columns, int k,
 void test_elementwise(int threads);
 void test_windows(int threads);
 void test_products(int threads);
+void test_gemm_windows(int threads);
 void test_depthwise(int threads);
 void test_winograd(int threads);
 void test_sparse(int threads);

@@ -10,6 +10,7 @@ static void test_operators(int threads)
     test_elementwise(threads);
     test_windows(threads);
     test_products(threads);
+    test_gemm_windows(threads);
     test_depthwise(threads);
     test_winograd(threads);
     test_sparse(threads);

@@ -28,7 +28,7 @@ static void test_gemm(int ukernel, int m, int n, int k, enum values kind, int th
             sum += (uint32_t)(x[i / n * k + at] * w[i % n * k + at]);
         wanted[i] = (int32_t)sum;
     }
-    sp_gemm_s8 p = {m, n, k, SP_ROUND_UP(k, kernel->k_group), ukernel, packed, bias};
+    sp_gemm_s8 p = {m, n, k, SP_ROUND_UP(k, kernel->k_group), ukernel, packed, NULL, bias};
     run_step(SP_GEMM_S8, &p, x, NULL, y, threads);
     check_sums(y, wanted, (size_t)(m * n));
     free(x), free(w), free(packed), free(bias), free(y), free(wanted);
@@ -52,7 +52,8 @@ static void test_conv(int ukernel, sp_conv_shape s, enum values kind, int varian
     const size_t pixels = out_elements(&s) / (size_t)s.out_c;
     uint8_t *wanted = expect_epilogue(&e, sum, residual, pixels, s.out_c);
     uint8_t *y = allocate(out_elements(&s));
-    sp_conv_s8 p = {s, ukernel, zero_point, SP_ROUND_UP(k, kernel->k_group), packed, e.epilogue};
+    sp_conv_s8 p = {s,      ukernel, zero_point, SP_ROUND_UP(k, kernel->k_group),
+                    packed, NULL,    e.epilogue};
     run_step(SP_CONV_S8, &p, x, e.epilogue.residual_mode ? residual : NULL, y, threads);
     check_bytes(y, wanted, out_elements(&s));
     free(x), free(residual), free(w), free(packed), free(sum), free(wanted), free(y);

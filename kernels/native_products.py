@@ -1,0 +1,128 @@
+"""Which micro-kernel runs a dense int8 product, and its packed weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..ops.fused_spec import ConvS8, GemmS8
+from . import native, packing
+from ._native import ffi, lib
+from .native import CData, Ukernel, pointer
+from .step import Array
+
+# 1e9 multiply-accumulates a second of gemm_s8_6x16_avx2, to compare with the estimate of
+# sp_pack_windows: on the same core, whatever core it is.
+INT16_GMACS = 86
+SAMPLE_ROWS = 32  # of a panel
+
+
+@dataclass(frozen=True, slots=True)
+class PackedProduct:
+    """k_padded, panel_start: see sp_conv_s8. detail: for explain()."""
+
+    ukernel: Ukernel
+    weights: Array
+    k_padded: int
+    panel_start: Array | None
+    detail: str
+
+    def fill(self, params: CData) -> list[Array]:
+        """Fill what sp_conv_s8 and sp_gemm_s8 share; the arrays that it points to."""
+        params.ukernel, params.weights = self.ukernel.index, pointer(self.weights)
+        params.k_padded = self.k_padded
+        if self.panel_start is None:
+            return [self.weights]
+        params.panel_start = pointer(self.panel_start, "int64_t *")
+        return [self.weights, self.panel_start]
+
+
+def choose_gemm(weight: Array) -> Ukernel:
+    """The first runnable micro-kernel of the table that holds such weights in the fewest bytes."""
+    found = native.ukernels("gemm_s8")
+    return next(k for k in found if k.weight_bytes == weight.dtype.itemsize)
+
+
+def pack_product(spec: ConvS8 | GemmS8) -> PackedProduct:
+    """Pack the weights for the fastest exact micro-kernel."""
+    rows = in_rows(spec)
+    ukernel = choose_gemm(rows)
+    if _windows_may_serve(ukernel):
+        packed, use = _pack_windows(rows, largest_activation(spec))
+        if use.nanoseconds < _int16_nanoseconds(rows):
+            return packed
+    weights = packing.pack_panels(rows, ukernel.nr, ukernel.k_group)
+    k_padded = packing.padded_k(rows.shape[2], ukernel.k_group)
+    return PackedProduct(ukernel, weights, k_padded, None, ukernel.name)
+
+
+def in_rows(spec: ConvS8 | GemmS8, outputs: int | None = None) -> Array:
+    """The weights of the first `outputs` output channels (None: all) of each group, in the order of
+    patches: [groups, O, K]."""
+    if isinstance(spec, GemmS8):
+        return spec.weight[None, :outputs]
+    weight = spec.weight.reshape(spec.groups, -1, *spec.weight.shape[1:])[:, :outputs]
+    return weight.transpose(0, 1, 3, 4, 2).reshape(*weight.shape[:2], -1)
+
+
+def largest_activation(spec: ConvS8 | GemmS8) -> int:
+    """The largest value that a product can meet."""
+    if isinstance(spec, GemmS8):
+        return spec.x_max
+    return max(spec.x_max, spec.x_zero_point)  # padded taps hold the zero point
+
+
+def windows_speedup(spec: ConvS8 | GemmS8) -> float:
+    """How much faster than in int16 a product runs where windows serve it (else 1), from the first
+    panel of each group."""
+    sample = in_rows(spec, SAMPLE_ROWS)
+    if not sample.size or not _windows_may_serve(choose_gemm(sample)):
+        return 1.0
+    _, use = _pack_windows(sample, largest_activation(spec))
+    return max(1.0, _int16_nanoseconds(sample) / use.nanoseconds)
+
+
+def _windows_may_serve(ukernel: Ukernel) -> bool:
+    """VNNI instructions need no windows."""
+    return ukernel.isa == "avx2" and ukernel.weight_bytes == 1
+
+
+def _int16_nanoseconds(rows: Array) -> float:
+    """Of two rows of activations."""
+    groups, outputs, k = rows.shape
+    columns = packing.round_up(outputs, packing.COLUMN_GROUP)
+    return 2 * groups * columns * k / INT16_GMACS
+
+
+def _pack_windows(rows: Array, x_max: int) -> tuple[PackedProduct, CData]:
+    """Pack by csrc/gemm_s8/windows.c; also the sp_window_use that it made of them."""
+    ukernel = native.ukernels("gemm_windows_s8")[0]
+    groups, outputs, k = rows.shape
+    panels = -(-outputs // ukernel.nr)
+    start = np.empty(groups * panels, np.int64)
+    space = native.aligned_empty(groups * int(lib.sp_window_bytes(outputs, k)))
+    use = ffi.new("sp_window_use *")
+    used = 0
+    for group, weight in enumerate(np.ascontiguousarray(rows)):
+        here = start[group * panels : (group + 1) * panels]
+        size = lib.sp_pack_windows(
+            pointer(weight, "int8_t *"),
+            *(outputs, k, x_max, pointer(space[used:]), pointer(here, "int64_t *"), use),
+        )
+        here += used
+        used += int(size)
+    weights = native.aligned(space[:used])
+    k_padded = packing.padded_k(k, ukernel.k_group)
+    detail = f"{ukernel.name}, {_describe(use)}"
+    return PackedProduct(ukernel, weights, k_padded, start, detail), use
+
+
+def _describe(use: CData) -> str:
+    """E.g. "windows of 8 97%, of 4 2%, int16 1%": shares of the weights."""
+    total = sum(use.quads)
+    shares = [(size, use.quads[size] / total) for size in range(len(use.quads) - 1, 0, -1)]
+    parts = [f"of {size} {share:.0%}" for size, share in shares if share]
+    if use.quads[0]:
+        parts.append(f"int16 {use.quads[0] / total:.0%}")
+    return "windows " + ", ".join(parts)

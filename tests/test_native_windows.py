@@ -1,0 +1,109 @@
+"""AVX2 products in int16 windows: which weights run how, and that no window can leave int16.
+
+That results equal the reference is tested with all kernels; the C tests (csrc/tests) drive every
+sum to its ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from case_builders import conv_s8, gemm_s8
+from cases import CASES
+from kernel_checks import check, forced_isa
+
+from sparing.kernels.registry import KERNELS
+from sparing.ops import fused_spec as fs
+
+native = pytest.importorskip("sparing.kernels.native", reason="built without a C compiler")
+if "avx2" not in native.isas():
+    pytest.skip("this CPU has no AVX2", allow_module_level=True)
+
+from sparing.kernels.native_products import pack_product, windows_speedup  # noqa: E402
+
+HEADER = np.dtype([("weights", "<i4"), ("next", "<i4"), ("quads", "<i2"), ("runs", "<i2")])
+SIZES = (0, 1, 2, 3, 4, 6, 8)  # of windows.c; 0: int16
+
+
+def _gemm(weight: fs.Array, x_max: int) -> fs.GemmS8:
+    return fs.GemmS8(weight, np.zeros(len(weight), np.int32), 0, x_max)
+
+
+def _windows(packed: fs.Array, start: int) -> list[tuple[int, fs.Array]]:
+    """Size and weights [columns of 32, quads, 4] of every window of a panel."""
+    found = []
+    while True:
+        header = packed[start : start + HEADER.itemsize].view(HEADER)[0]
+        runs = start + HEADER.itemsize
+        at = start + int(header["weights"])
+        for size, count in packed[runs : runs + 2 * int(header["runs"])].reshape(-1, 2).tolist():
+            for _ in range(count):
+                if size:
+                    quads = packed[at : at + 128 * size].view(np.int8).reshape(size, 32, 4)
+                    at += 128 * size
+                else:
+                    wide = packed[at : at + 256].view(np.int16).reshape(1, 2, 32, 2)
+                    quads = wide.transpose(0, 2, 3, 1).reshape(1, 32, 4)
+                    at += 256
+                found.append((size, quads.transpose(1, 0, 2).astype(np.int64)))
+        if not header["next"]:
+            return found
+        start += int(header["next"])
+
+
+@pytest.mark.parametrize("x_max", [1, 127, 255])
+def test_windows_hold_all_weights_and_none_can_leave_int16(x_max: int) -> None:
+    rng = np.random.default_rng(x_max)
+    used = set()
+    for deviation in (2, 8, 20, 30, 45, 80):
+        rows = np.clip(np.rint(rng.normal(0, deviation, (64, 1500))), -128, 127).astype(np.int8)
+        with forced_isa("avx2"):
+            product = pack_product(_gemm(rows, x_max))
+        if product.panel_start is None:
+            continue  # int16 is faster
+        for panel, start in enumerate(product.panel_start.tolist()):
+            windows = _windows(product.weights, start)
+            stored = np.concatenate([quads for _, quads in windows], axis=1).reshape(32, -1)
+            assert np.array_equal(stored, rows[32 * panel : 32 * panel + 32])
+            for size, quads in windows:
+                pairs = quads.reshape(32, -1, 2, 2)  # [column, quad, lane of the quad, 2]
+                for part in (np.maximum(pairs, 0), np.minimum(pairs, 0)):
+                    sums = np.abs(x_max * part.sum(axis=(1, 3)))
+                    assert size == 0 or sums.max() <= 32767
+            used |= {size for size, _ in windows}
+    assert used >= {1: {8}, 127: {1, 2, 3, 4, 6, 8}, 255: {0, 1, 2, 3, 4, 6, 8}}[x_max]
+
+
+def test_cases_of_all_kernels_reach_every_size() -> None:
+    found = ""
+    with forced_isa("avx2"):
+        for case in CASES:
+            if case.name.startswith("gemm_s8 windows"):
+                found += pack_product(case.spec).detail  # type: ignore[arg-type]
+    for size in SIZES:
+        assert (f"of {size} " if size else "int16 ") in found
+
+
+def test_a_zero_point_above_x_max_counts() -> None:
+    """Padding holds the zero point: windows that 127 allows, 255 does not."""
+    case = conv_s8("padding", (1, 16, 5, 5), 32, pads=(1, 1, 1, 1), weights="top", x_max=127)
+    kernel = next(k for k in KERNELS if k.where == "native_dense:conv_s8")
+    assert isinstance(case.spec, fs.ConvS8)
+    with forced_isa("avx2"):
+        assert "of 1 100%" in pack_product(case.spec).detail
+        above = replace(case, spec=replace(case.spec, x_zero_point=255))
+        assert "of 1" not in pack_product(above.spec).detail  # type: ignore[arg-type]
+    check(kernel, above, "nhwc", (1, 2), "avx2")
+
+
+def test_speedup_follows_the_weights() -> None:
+    small = gemm_s8("small", 4, 64, 256, weights="up to 7", x_max=127).spec
+    large = gemm_s8("large", 4, 64, 256, weights="top", x_max=255).spec
+    wide = gemm_s8("wide", 4, 64, 256, weights="s16").spec
+    with forced_isa("avx2"):
+        assert windows_speedup(small) > 1.7
+        assert windows_speedup(large) == windows_speedup(wide) == 1
+    with forced_isa("portable"):
+        assert windows_speedup(small) == 1
