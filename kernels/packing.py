@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .native import aligned
+from .native import aligned, aligned_empty
 from .step import Array
 
 COLUMN_GROUP = 16  # SP_COLUMN_GROUP in csrc/gemm_s8/gemm_s8.h
@@ -34,13 +34,15 @@ def pack_panels(rows: Array, nr: int, k_group: int) -> Array:
     columns, k_padded = round_up(outputs, COLUMN_GROUP), padded_k(k, k_group)
     padded = np.zeros((groups, columns, k_padded), rows.dtype)
     padded[:, :outputs, :k] = rows
+    words = padded.view(f"u{k_group * rows.itemsize}")  # moving whole groups is quicker
+    packed = aligned_empty(padded.nbytes).view(words.dtype).reshape(groups, -1)
     whole = columns // nr * nr
-    parts = []
-    for part, width in ((padded[:, :whole], nr), (padded[:, whole:], columns - whole)):
-        if part.shape[1]:
-            shaped = part.reshape(groups, -1, width, k_padded // k_group, k_group)
-            parts.append(shaped.transpose(0, 1, 3, 2, 4).reshape(groups, -1))
-    return aligned(np.concatenate(parts, axis=1).reshape(-1))
+    for start, end, width in ((0, whole, nr), (whole, columns, columns - whole)):
+        if start < end:
+            panels = words[:, start:end].reshape(groups, -1, width, words.shape[2])
+            place = packed[:, start * words.shape[2] : end * words.shape[2]]
+            place.reshape(groups, -1, words.shape[2], width)[...] = panels.transpose(0, 1, 3, 2)
+    return packed.view(rows.dtype).reshape(-1)
 
 
 def pack_depthwise(taps: Array, nr: int, k_group: int) -> Array:

@@ -9,9 +9,6 @@ from .step import Array
 TILE_OUT, TILE_IN = 4, 6  # outputs and inputs of a tile, along each axis
 POSITIONS = TILE_IN * TILE_IN
 
-# G of F(4, 3), each row scaled to be integer
-_G = np.array([[6, 0, 0], [1, 1, 1], [1, -1, 1], [1, 2, 4], [1, -2, 4], [0, 0, 6]], np.int16)
-
 
 def transform_weights(weight: Array) -> Array:
     """`G g G'` of each 3x3 kernel. weight: int8 [O, C, 3, 3]. Returns int16 [36, O, C].
@@ -19,7 +16,21 @@ def transform_weights(weight: Array) -> Array:
     Exact in int16: at most 7 * 7 * 128 in magnitude.
     """
     outputs, channels = weight.shape[:2]
-    taps = weight.transpose(2, 3, 0, 1).reshape(3, -1).astype(np.int16)  # [3, 3 * O * C]
-    rows = (_G @ taps).reshape(TILE_IN, 3, -1)
-    result: Array = np.matmul(_G, rows).reshape(POSITIONS, outputs, channels)
-    return result
+    taps = np.ascontiguousarray(weight.transpose(2, 3, 0, 1), np.int16)
+    columns = np.empty((3, TILE_IN, outputs, channels), np.int16)
+    for row, transformed in zip(taps, columns, strict=True):
+        _transform(row, transformed)
+    result = np.empty((TILE_IN, TILE_IN, outputs, channels), np.int16)
+    _transform(columns, result)
+    return result.reshape(POSITIONS, outputs, channels)
+
+
+def _transform(g: Array, out: Array) -> None:
+    """out [6, ...] = G g, g [3, ...]; G of F(4, 3) with each row scaled to be integer."""
+    outer, far = g[0] + g[2], g[0] + 4 * g[2]
+    out[0] = 6 * g[0]
+    np.add(outer, g[1], out=out[1])
+    np.subtract(outer, g[1], out=out[2])
+    np.add(far, 2 * g[1], out=out[3])
+    np.subtract(far, 2 * g[1], out=out[4])
+    out[5] = 6 * g[2]
