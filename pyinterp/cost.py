@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from .cost_cache import cache_file, read_costs
+from .cost_sparse import is_sparse, sparse_macs, strided_input_seconds
 from .kernels.packing_csr import count_blocks
 from .kernels.registry import Backend, Kernel
 from .kernels.step import WORD, ArraySpec, Layout
@@ -26,22 +27,20 @@ BYTES_PER_SECOND = {"c": 16e9, "numba": 5e9, "numpy": 0.3e9}
 TRANSPOSE_BYTES_PER_SECOND = 8e9
 
 # 1e9 multiply-accumulates a second, by the kernel's function, one column for each place where
-# kernels run: instruction sets of C, then the other backends. Sparse kernels count the non-zeros
-# only; each of their output values also costs SPARSE_OUTPUT_MACS of overhead. Measured on one Zen 4
-# core, but for avxvnni and dotprod, which are guesses.
+# kernels run: instruction sets of C, then the other backends. The work of sparse kernels is counted
+# in cost_sparse.py. Measured on one Zen 4 core, but for avxvnni and dotprod, which are guesses.
 PLACES = ("avx512vnni", "avxvnni", "avx2", "dotprod", "portable", "numba", "numpy")
 GMACS = {
     "conv_s8": (215, 200, 80, 60, 7, 40, 2),
     "depthwise_s8": (40, 35, 27, 15, 4, 9, 2),
     "winograd_s8": (400, 350, 300, 10, 10, 65, 2),
     "gemm_s8": (215, 200, 80, 60, 7, 40, 2),
-    "conv_csr_s8": (85, 56, 56, 3, 3, 28, 2),
-    "conv_block_s8": (120, 90, 80, 20, 3, 28, 2),
+    "conv_csr_s8": (88, 66, 66, 3, 3, 28, 2),
+    "conv_block_s8": (118, 100, 95, 50, 1.5, 18, 2),
     "conv_f32": (50, 45, 45, 14, 14, 12, 2),
     "conv_csr_f32": (25, 23, 23, 6, 6, 14, 2),
     "reference": (2,) * len(PLACES),
 }
-SPARSE_OUTPUT_MACS = 12
 # AVX2 dense products sum longer in int16 where the weights allow it: their rate is that of int16
 # times a speed-up that depends on the weights.
 INTEGER_PRODUCTS = ("conv_s8", "gemm_s8")
@@ -60,7 +59,7 @@ DENSE_CONVOLUTIONS = ("conv_s8", "conv_f32")
 COLUMN_GROUP = 16
 
 
-def macs(spec: Spec, shapes: Sequence[Shape], *, nonzero_only: bool = False) -> int:
+def macs(spec: Spec, shapes: Sequence[Shape]) -> int:
     """Multiply-accumulates of a layer for given input shapes; 0 for operators without weights."""
     if isinstance(spec, GemmS8):
         positions = shapes[0][0]
@@ -69,8 +68,7 @@ def macs(spec: Spec, shapes: Sequence[Shape], *, nonzero_only: bool = False) -> 
         positions = batch * height * width
     else:
         return 0
-    weights = np.count_nonzero(spec.weight) if nonzero_only else spec.weight.size
-    return positions * int(weights)
+    return positions * spec.weight.size
 
 
 def sparsity(spec: Spec) -> float:
@@ -92,16 +90,14 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
     """Expected seconds of one step on one thread, from the shipped rates."""
     sizes = [int(np.prod(s, dtype=np.int64)) for s in (*shapes, output_shape(spec, shapes))]
     seconds = STEP_SECONDS + sum(sizes) / BYTES_PER_SECOND[kernel.backend]
-    sparse = kernel.weight_format.startswith(("csr", "block"))
-    work: float = macs(spec, shapes, nonzero_only=sparse)
+    work: float = macs(spec, shapes)
     if isinstance(spec, ConvS8) and kernel.operator == "winograd_s8":
         work = _winograd_macs(spec, shapes)
         weight_bytes = WINOGRAD_BYTES_A_KERNEL * spec.weight.shape[0] * spec.weight.shape[1]
         seconds += max(0, weight_bytes - WEIGHT_BYTES_IN_CACHE) / WEIGHT_BYTES_PER_SECOND
-    elif sparse:
-        if isinstance(spec, ConvS8) and kernel.weight_format == "block_s8":
-            work = sizes[-1] // len(spec.weight) * count_blocks(spec.weight) * WORD
-        work += SPARSE_OUTPUT_MACS * sizes[-1]
+    elif is_sparse(kernel.weight_format):
+        work = sparse_macs(spec, shapes, kernel.weight_format)
+        seconds += strided_input_seconds(spec, shapes)
     elif isinstance(spec, (ConvS8, ConvF32)) and kernel.operator in DENSE_CONVOLUTIONS:
         outputs = spec.weight.shape[0] // spec.groups
         work *= -(-outputs // COLUMN_GROUP) * COLUMN_GROUP / outputs
@@ -131,6 +127,9 @@ def step_key(kernel: Kernel, spec: Spec, shapes: Sequence[Shape], layout: Layout
     if isinstance(spec, (ConvS8, ConvF32, GemmS8)):
         parts += ["x".join(map(str, spec.weight.shape)), spec.weight.dtype]
         parts.append(f"zeros {sparsity(spec):.2f}")
+    if isinstance(spec, ConvS8) and kernel.weight_format == "block_s8":
+        # the same number of zeros fills few blocks or many
+        parts.append(f"blocks {count_blocks(spec.weight) * WORD / spec.weight.size:.2f}")
     if isinstance(spec, (ConvS8, ConvF32)):
         window = spec.window
         parts += [window.strides, window.pads, window.dilations, f"groups {spec.groups}"]

@@ -53,9 +53,9 @@ SP_INLINE void run(const struct sp_csr_work *work, int window, int vectors)
         SP_UNROLL for (int v = 0; v < vectors; v++)
             _mm256_store_si256((__m256i *)f.sums[f.count] + v, acc[v]);
         if (end_segment(work, segment, &f, 8 * vectors))
-            finish_lanes(work, &f, 8 * vectors, copy_order, copy_order);
+            finish_lanes(work, &f, 8 * vectors, copy_order, copy_order, sp_csr_requantize_avx2);
     }
-    finish_lanes(work, &f, 8 * vectors, copy_order, copy_order);
+    finish_lanes(work, &f, 8 * vectors, copy_order, copy_order, sp_csr_requantize_avx2);
 }
 
 #define DEFINE_WINDOW(window)                                                                      \

@@ -20,11 +20,11 @@ sp_csr_fn sp_conv_block_s8_64_avx512vnni;
 void sp_conv_block_s8_64_avx512vnni(const struct sp_csr_work *work)
 {
     if (work->width == SP_CSR_WIDTH)
-        run(work, 4, 2);
+        run(work, 4, 2, sp_csr_requantize_avx512vnni);
     else if (work->width == 32)
-        run(work, 2, 2);
+        run(work, 2, 2, sp_csr_requantize_avx512vnni);
     else
-        run(work, 1, 2);
+        run(work, 1, 2, sp_csr_requantize_avx512vnni);
 }
 
 SP_TARGET_END

@@ -20,11 +20,11 @@ sp_csr_fn sp_conv_block_s8_64_avxvnni;
 void sp_conv_block_s8_64_avxvnni(const struct sp_csr_work *work)
 {
     if (work->width == SP_CSR_WIDTH)
-        run(work, 8, 1); /* two chains would need all 16 registers */
+        run(work, 8, 1, sp_csr_requantize_avx2); /* two chains would need all 16 registers */
     else if (work->width == 32)
-        run(work, 4, 2);
+        run(work, 4, 2, sp_csr_requantize_avx2);
     else
-        run(work, 2, 2);
+        run(work, 2, 2, sp_csr_requantize_avx2);
 }
 
 SP_TARGET_END

@@ -34,9 +34,9 @@ SP_INLINE void run(const struct sp_csr_work *work, int vectors)
         SP_UNROLL for (int v = 0; v < vectors; v++)
             vst1q_s32(f.sums[f.count] + 4 * v, vaddq_s32(acc[v], correction));
         if (end_segment(work, segment, &f, 4 * vectors))
-            finish_lanes(work, &f, 4 * vectors, copy_order, copy_order);
+            finish_lanes(work, &f, 4 * vectors, copy_order, copy_order, sp_csr_requantize_portable);
     }
-    finish_lanes(work, &f, 4 * vectors, copy_order, copy_order);
+    finish_lanes(work, &f, 4 * vectors, copy_order, copy_order, sp_csr_requantize_portable);
 }
 
 sp_csr_fn sp_conv_block_s8_64_dotprod;

@@ -24,7 +24,7 @@ void sp_conv_block_s8_64_portable(const struct sp_csr_work *work)
                                                        x[4 * i + 2] * w[2] + x[4 * i + 3] * w[3]);
         }
         if (end_segment(work, segment, &f, n))
-            finish_lanes(work, &f, n, copy_order, copy_order);
+            finish_lanes(work, &f, n, copy_order, copy_order, sp_csr_requantize_portable);
     }
-    finish_lanes(work, &f, n, copy_order, copy_order);
+    finish_lanes(work, &f, n, copy_order, copy_order, sp_csr_requantize_portable);
 }

@@ -15,7 +15,8 @@ SP_INLINE void add_block(const uint8_t *x, const struct sp_csr_single *entry, in
 }
 
 /* Two chains of sums for each vector where registers allow: one alone would wait for itself. */
-SP_INLINE void run(const struct sp_csr_work *work, int vectors, int chains)
+SP_INLINE void run(const struct sp_csr_work *work, int vectors, int chains,
+                   sp_csr_requantize_fn *requantize)
 {
     const struct sp_csr_single *entry = work->entries;
     struct finished f;
@@ -35,7 +36,7 @@ SP_INLINE void run(const struct sp_csr_work *work, int vectors, int chains)
         SP_UNROLL for (int v = 0; v < vectors; v++)
             store(f.sums[f.count] + v * LANES, chains == 2 ? add(acc[v], other[v]) : acc[v]);
         if (end_segment(work, segment, &f, LANES * vectors))
-            finish_lanes(work, &f, LANES * vectors, copy_order, copy_order);
+            finish_lanes(work, &f, LANES * vectors, copy_order, copy_order, requantize);
     }
-    finish_lanes(work, &f, LANES * vectors, copy_order, copy_order);
+    finish_lanes(work, &f, LANES * vectors, copy_order, copy_order, requantize);
 }

@@ -39,9 +39,9 @@ static void to_pixel_order(uint8_t *to, const uint8_t *from, int n)
 static void finish(const struct sp_csr_work *work, struct finished *f, int n)
 {
     if (n == 64)
-        finish_lanes(work, f, 64, to_kernel_order, to_pixel_order);
+        finish_lanes(work, f, 64, to_kernel_order, to_pixel_order, sp_csr_requantize_avx2);
     else
-        finish_lanes(work, f, 32, to_kernel_order, to_pixel_order);
+        finish_lanes(work, f, 32, to_kernel_order, to_pixel_order, sp_csr_requantize_avx2);
 }
 
 /* Adds one window of pairs for `vectors` times 32 lanes; low and high have two vectors for each. */

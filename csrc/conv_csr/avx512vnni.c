@@ -43,11 +43,11 @@ static void to_pixel_order(uint8_t *to, const uint8_t *from, int n)
 static void finish(const struct sp_csr_work *work, struct finished *f, int n)
 {
     if (n == 64)
-        finish_lanes(work, f, 64, to_kernel_order, to_pixel_order);
+        finish_lanes(work, f, 64, to_kernel_order, to_pixel_order, sp_csr_requantize_avx512vnni);
     else if (n == 32)
-        finish_lanes(work, f, 32, to_kernel_order, to_pixel_order);
+        finish_lanes(work, f, 32, to_kernel_order, to_pixel_order, sp_csr_requantize_avx512vnni);
     else
-        finish_lanes(work, f, 16, to_kernel_order, to_pixel_order);
+        finish_lanes(work, f, 16, to_kernel_order, to_pixel_order, sp_csr_requantize_avx512vnni);
 }
 
 /* The same code for 64, 32 and 16 lanes: `vector` is the type, `mm` the intrinsics' prefix and `si`

@@ -79,7 +79,7 @@ void sp_csr_gather(const struct sp_csr_operator *op, const char *x, int pieces,
                    const struct sp_csr_piece *piece, char *slab);
 
 /* memcpy of at least one byte without a call, for few bytes: the last parts overlap. */
-SP_INLINE void sp_copy_short(void *to, const void *from, int n)
+SP_INLINE void sp_copy_lanes(void *to, const void *from, int n)
 {
     char *t = to;
     const char *f = from;

@@ -111,7 +111,7 @@ static void copy_row(int pieces, const struct sp_csr_piece *piece, int bytes, ch
 {
     for (int i = 0; i < pieces; i++) {
         char *a = lanes + piece[i].lane * bytes, *b = plane + piece[i].output * bytes;
-        sp_copy_short(to_image ? b : a, to_image ? a : b, piece[i].length * bytes);
+        sp_copy_lanes(to_image ? b : a, to_image ? a : b, piece[i].length * bytes);
     }
 }
 
@@ -121,10 +121,13 @@ static void copy_words(int pieces, const struct sp_csr_piece *piece, uint8_t *la
 {
     uint8_t *const row[] = {lanes, lanes + SP_CSR_WIDTH, lanes + 2 * SP_CSR_WIDTH,
                             lanes + 3 * SP_CSR_WIDTH};
-    uint8_t words[4 * SP_CSR_WIDTH];
+    uint8_t copy[4 * SP_CSR_WIDTH];
+    const int whole = piece[0].length == SP_CSR_WIDTH; /* the words are neighbours in the image */
+    uint8_t *words = whole ? (uint8_t *)plane + 4 * piece[0].output : copy;
     if (to_image)
         sp_interleave_4(words, (const uint8_t *const *)row, SP_CSR_WIDTH);
-    copy_row(pieces, piece, 4, (char *)words, plane, to_image);
+    if (!whole)
+        copy_row(pieces, piece, 4, (char *)words, plane, to_image);
     if (!to_image)
         sp_deinterleave_4(row, words, SP_CSR_WIDTH);
 }

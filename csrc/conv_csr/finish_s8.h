@@ -3,55 +3,15 @@
 #ifndef SPARING_CSR_FINISH_S8_H
 #define SPARING_CSR_FINISH_S8_H
 
-#include "csr.h"
+#include "finished_rows.h"
 #include "requantize.h"
-
-/* Rows whose sums are complete. They are finished several at a time: one row alone is a long chain
- * of dependent instructions. Each row's lanes are in the order that the micro-kernel likes. */
-enum { FINISH_ROWS = 8 };
-struct finished {
-    int count, row[FINISH_ROWS];
-    _Alignas(64) int32_t sums[FINISH_ROWS][SP_CSR_WIDTH];
-};
-
-/* y = the rule for n lanes; residual in the order of sums. */
-SP_INLINE void requantize_lanes(const sp_epilogue *e, int row, const int32_t *restrict sums,
-                                const uint8_t *restrict residual, uint8_t *restrict y, int n)
-{
-    const int32_t bias = e->bias[row];
-    const float multiplier = e->multiplier[row];
-    const sp_range output = e->output, middle = e->conv_output;
-    const float lo = sp_lo(output), hi = sp_hi(output);
-    if (e->residual_mode == SP_RESIDUAL_NONE) {
-        for (int i = 0; i < n; i++)
-            y[i] = sp_round((float)sp_wrapping_add(sums[i], bias) * multiplier, lo, hi,
-                            output.zero_point);
-        return;
-    }
-    const float middle_lo = sp_lo(middle), middle_hi = sp_hi(middle);
-    const float r_multiplier = e->residual_multiplier, t_multiplier = e->conv_multiplier;
-    const int r_zero = e->residual_zero_point;
-    if (e->residual_mode == SP_RESIDUAL_ACCUMULATOR) {
-        for (int i = 0; i < n; i++) {
-            float real = (float)sp_wrapping_add(sums[i], bias) * multiplier +
-                         (float)(residual[i] - r_zero) * r_multiplier;
-            y[i] = sp_round(real, lo, hi, output.zero_point);
-        }
-        return;
-    }
-    for (int i = 0; i < n; i++) {
-        float t = sp_round_to_float((float)sp_wrapping_add(sums[i], bias) * multiplier, middle_lo,
-                                    middle_hi);
-        float real = t * t_multiplier + (float)(residual[i] - r_zero) * r_multiplier;
-        y[i] = sp_round(real, lo, hi, output.zero_point);
-    }
-}
 
 /* The micro-kernel's order of lanes: to_kernel_order and to_pixel_order copy n bytes. */
 typedef void order_fn(uint8_t *to, const uint8_t *from, int n);
 
 SP_INLINE void finish_lanes(const struct sp_csr_work *work, struct finished *f, int n,
-                            order_fn *to_kernel_order, order_fn *to_pixel_order)
+                            order_fn *to_kernel_order, order_fn *to_pixel_order,
+                            sp_csr_requantize_fn *requantize)
 {
     const sp_epilogue *e = &((const sp_conv_csr_s8 *)work->params)->epilogue;
     _Alignas(64) uint8_t residual[FINISH_ROWS][SP_CSR_WIDTH], y[FINISH_ROWS][SP_CSR_WIDTH];
@@ -59,8 +19,7 @@ SP_INLINE void finish_lanes(const struct sp_csr_work *work, struct finished *f, 
         for (int r = 0; r < f->count; r++)
             to_kernel_order(residual[r],
                             (const uint8_t *)work->residual + f->row[r] * work->channel_step, n);
-    for (int r = 0; r < f->count; r++)
-        requantize_lanes(e, f->row[r], f->sums[r], residual[r], y[r], n);
+    requantize(e, f, residual, y, n);
     if (e->table)
         for (int r = 0; r < f->count; r++)
             for (int i = 0; i < n; i++)

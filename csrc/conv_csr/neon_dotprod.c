@@ -58,9 +58,10 @@ SP_INLINE void run_s8(const struct sp_csr_work *work, int vectors)
         SP_UNROLL for (int i = 0; i < 4 * vectors; i++)
             vst1q_s32(f.sums[f.count] + 4 * i, vaddq_s32(total[i], correction));
         if (end_segment(work, segment, &f, 16 * vectors))
-            finish_lanes(work, &f, 16 * vectors, copy_order, copy_order);
+            finish_lanes(work, &f, 16 * vectors, copy_order, copy_order,
+                         sp_csr_requantize_portable);
     }
-    finish_lanes(work, &f, 16 * vectors, copy_order, copy_order);
+    finish_lanes(work, &f, 16 * vectors, copy_order, copy_order, sp_csr_requantize_portable);
 }
 
 sp_csr_fn sp_conv_csr_s8_64_dotprod;

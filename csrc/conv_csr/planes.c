@@ -38,7 +38,7 @@ DEFINE_EVERY_SECOND(every_second_4_words, uint32_t, uint64_t, 4)
 static void copy_strided(char *to, const char *from, int n, int step, int element_bytes)
 {
     if (step == 1)
-        sp_copy_short(to, from, n * element_bytes);
+        sp_copy_lanes(to, from, n * element_bytes);
     else if (step == 2 && element_bytes == 1 && n > 16)
         COPY_EVERY_SECOND(every_second_16_bytes, 16, 1);
     else if (step == 2 && element_bytes == 4 && n > 4)

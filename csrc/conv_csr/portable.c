@@ -21,9 +21,9 @@ void sp_conv_csr_s8_64_portable(const struct sp_csr_work *work)
                 sums[i] = sp_wrapping_add(sums[i], x[i] * weight);
         }
         if (end_segment(work, segment, &f, n))
-            finish_lanes(work, &f, n, copy_order, copy_order);
+            finish_lanes(work, &f, n, copy_order, copy_order, sp_csr_requantize_portable);
     }
-    finish_lanes(work, &f, n, copy_order, copy_order);
+    finish_lanes(work, &f, n, copy_order, copy_order, sp_csr_requantize_portable);
 }
 
 void sp_conv_csr_f32_64_portable(const struct sp_csr_work *work)

@@ -1,71 +1,11 @@
-/* The epilogue in AVX2: vectors of 8 sums. */
+/* The epilogue in AVX2. */
 #include "epilogue.h"
 #include "target.h"
 
 #ifdef SP_X86
 SP_TARGET_AVX2
 
-enum { LANES = 8 };
-typedef __m256i sums;
-typedef __m256 reals;
-typedef __m256i octets;
-
-SP_INLINE sums load_sums(const int32_t *x) { return _mm256_loadu_si256((const __m256i *)x); }
-SP_INLINE reals load_reals(const float *x) { return _mm256_loadu_ps(x); }
-SP_INLINE sums all_sums(int32_t x) { return _mm256_set1_epi32(x); }
-SP_INLINE reals all_reals(float x) { return _mm256_set1_ps(x); }
-SP_INLINE sums add_sums(sums a, sums b) { return _mm256_add_epi32(a, b); }
-SP_INLINE reals to_reals(sums a) { return _mm256_cvtepi32_ps(a); }
-SP_INLINE reals add(reals a, reals b) { return _mm256_add_ps(a, b); }
-SP_INLINE reals multiply(reals a, reals b) { return _mm256_mul_ps(a, b); }
-SP_INLINE reals minimum(reals a, reals b) { return _mm256_min_ps(a, b); }
-SP_INLINE reals maximum(reals a, reals b) { return _mm256_max_ps(a, b); }
-SP_INLINE reals round_even(reals a)
-{
-    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
-SP_INLINE sums widen(const uint8_t *x)
-{
-    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)x));
-}
-
-struct packer {
-    reals high;
-    __m256i zero_point, low; /* int16, uint8 */
-};
-
-SP_INLINE struct packer make_packer(sp_range r)
-{
-    return (struct packer){
-        _mm256_set1_ps((float)(r.hi - r.zero_point)),
-        _mm256_set1_epi16((int16_t)r.zero_point),
-        _mm256_set1_epi8((char)r.lo),
-    };
-}
-
-/* Packing works within 128-bit lanes; the permutation puts groups of four channels in order. */
-SP_INLINE octets pack(const reals *real, const struct packer *r)
-{
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    __m256i q[4];
-    SP_UNROLL for (int j = 0; j < 4; j++) q[j] = _mm256_cvtps_epi32(minimum(real[j], r->high));
-    const __m256i a = _mm256_adds_epi16(_mm256_packs_epi32(q[0], q[1]), r->zero_point);
-    const __m256i b = _mm256_adds_epi16(_mm256_packs_epi32(q[2], q[3]), r->zero_point);
-    const __m256i packed = _mm256_max_epu8(_mm256_packus_epi16(a, b), r->low);
-    return _mm256_permutevar8x32_epi32(packed, order);
-}
-
-SP_INLINE void store_parts(uint8_t *const *y, int parts, octets packed)
-{
-    if (parts == 1) {
-        _mm256_storeu_si256((__m256i *)y[0], packed);
-    } else {
-        _mm_storeu_si128((__m128i *)y[0], _mm256_castsi256_si128(packed));
-        _mm_storeu_si128((__m128i *)y[1], _mm256_extracti128_si256(packed, 1));
-    }
-}
-
-#include "vectors.h"
+#include "vectors_avx2.h"
 
 void sp_epilogue_rows_avx2(const sp_epilogue *e, const struct sp_rows *r)
 {

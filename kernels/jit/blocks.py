@@ -1,4 +1,7 @@
-"""Sparse convolution by blocks of four input channels, nc4hw4."""
+"""Sparse convolution by blocks of four input channels, nc4hw4.
+
+LLVM makes vectors of channels that lie in planes, so the words are taken apart first.
+"""
 
 from __future__ import annotations
 
@@ -20,27 +23,27 @@ PLANE_PIXELS = 1024  # a tile's sums stay in L1 while all blocks of an output pa
 @compiled
 def _accumulate(
     x: Array, start: int, length: int, row_start: Array, offsets: Array, blocks: Array,
-    bias: Array, sums: Array,
+    channel_size: int, bias: Array, sums: Array,
 ) -> None:  # fmt: skip
-    """sums[o, p] = bias[o] + sum over row o's blocks of block . x[offset + start + p].
-
-    x: uint8 [pixels of all planes, 4]; blocks: int8 [entries, 4].
-    """
+    """sums[o, p] = bias[o] + sum over row o's blocks e and their four weights i of
+    blocks[e, i] * x[offsets[e] + i * channel_size + start + p]. blocks: int8 [entries, 4]."""
     for o in range(bias.size):
         total = sums[o, :length]
         total[:] = bias[o]
         for e in range(row_start[o], row_start[o + 1]):
-            at = start + offsets[e]
-            pixels = x[at : at + length]
+            at0 = start + offsets[e]
+            at1, at2, at3 = at0 + channel_size, at0 + 2 * channel_size, at0 + 3 * channel_size
+            x0, x1 = x[at0 : at0 + length], x[at1 : at1 + length]
+            x2, x3 = x[at2 : at2 + length], x[at3 : at3 + length]
             w0, w1 = int32(blocks[e, 0]), int32(blocks[e, 1])
             w2, w3 = int32(blocks[e, 2]), int32(blocks[e, 3])
             for p in range(length):
                 total[p] = int32(
                     total[p]
-                    + w0 * int32(pixels[p, 0])
-                    + w1 * int32(pixels[p, 1])
-                    + w2 * int32(pixels[p, 2])
-                    + w3 * int32(pixels[p, 3])
+                    + w0 * int32(x0[p])
+                    + w1 * int32(x1[p])
+                    + w2 * int32(x2[p])
+                    + w3 * int32(x3[p])
                 )
 
 
@@ -48,8 +51,8 @@ class _ConvBlockS8(JitStep):
     def __init__(self, spec: ConvS8, shapes: Sequence[Shape], layout: Layout) -> None:
         super().__init__(spec, shapes, layout)
         self._planes = PhasePlanes(spec.window, *shapes[0][2:])
-        self._layout, self._outputs = layout, spec.weight.shape[0]
-        self._fill = int(np.full(WORD, spec.x_zero_point, np.uint8).view(np.uint32)[0])
+        self._layout, self._x_zero_point = layout, spec.x_zero_point
+        self._outputs, self._channels = spec.weight.shape[0], shapes[0][1]
         self._pack(spec.weight, spec.groups)
         self._epilogue = Epilogue(spec)
         packed = (self._row_start, self._offsets, self._blocks)
@@ -61,7 +64,7 @@ class _ConvBlockS8(JitStep):
         words = words.transpose(0, 1, 3, 4, 2)
         row, channel, tap_h, tap_w = np.nonzero(words.any(axis=4))
         self._blocks = words[row, channel, tap_h, tap_w]
-        channel += row // (outputs // groups) * (per_group // WORD)
+        channel = WORD * channel + row // (outputs // groups) * per_group
         taps = self._planes.offsets[tap_h, tap_w]
         self._offsets = channel * self._planes.channel_size + taps
         self._row_start = np.searchsorted(row, np.arange(outputs + 1))
@@ -71,9 +74,9 @@ class _ConvBlockS8(JitStep):
         tiles = planes.tiles(PLANE_PIXELS)
         sums = np.empty((self._outputs, planes.run_length(tiles[0])), np.int32)
         result = np.empty((self._outputs, *output.shape[2:4]), np.uint8)
-        for n, image in enumerate(inputs[0]):
-            words = np.ascontiguousarray(image).view(np.uint32)[..., 0]
-            x = planes.of(words, self._fill).view(np.uint8).reshape(-1, WORD)
+        for n in range(len(output)):
+            image = to_nchw(inputs[0][n : n + 1], self._layout, self._channels)[0]
+            x = planes.of(image, self._x_zero_point)
             residual = None
             if len(inputs) == 2:
                 residual = to_nchw(inputs[1][n : n + 1], self._layout, self._outputs)[0]
@@ -81,7 +84,7 @@ class _ConvBlockS8(JitStep):
             for rows in tiles:
                 _accumulate(
                     x, rows.start * planes.row_size, planes.run_length(rows), self._row_start,
-                    self._offsets, self._blocks, self._epilogue.bias, sums,
+                    self._offsets, self._blocks, planes.channel_size, self._epilogue.bias, sums,
                 )  # fmt: skip
                 self._epilogue.planes(sums, planes.row_size, rows, residual, result)
             output[n] = from_nchw(result[None], self._layout)[0]
