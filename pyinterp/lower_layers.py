@@ -25,7 +25,7 @@ from .ops.fused_spec import (
     TableS8,
 )
 from .quantized import (
-    check_scale,
+    check_scales,
     integer_bias,
     weight_parameters,
 )
@@ -51,8 +51,7 @@ def quantized_layer(v: QuantizedValues, target: Target, core: Node) -> ConvS8 | 
         return None
     y_scale = np.float64(target.parameters.scale)
     multiplier = (x.scale * w.scale.astype(np.float64) / y_scale).astype(np.float32)
-    for value in (multiplier.min(), multiplier.max()):
-        check_scale(float(value), f"{core.op_type} {core.label!r}, multiplier")
+    check_scales(multiplier, f"{core.op_type} {core.label!r}, multiplier")
     spec = ConvS8(
         layer_window(graph, core),
         int(core.attributes.get("group", 1)),  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from .quantized import (
     Parameters,
     Storage,
     activation_parameters,
-    check_scale,
+    check_scales,
     output_range,
     storage_of_clamp,
 )
@@ -57,7 +57,7 @@ class Target:
 def ratio(numerator: float, denominator: float, what: str) -> float:
     """float32(float64(a) / float64(b)): a multiplier of the numeric contract, range-checked."""
     value = float(np.float32(np.float64(numerator) / np.float64(denominator)))
-    check_scale(value, what)
+    check_scales(value, what)
     return value
 
 

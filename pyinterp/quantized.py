@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from .errors import QuantizationError
 from .model import Array, Node
@@ -41,9 +42,12 @@ FULL_U8 = Storage(0, 0, 255)
 FULL_S8 = Storage(128, 0, 255)
 
 
-def check_scale(scale: float, what: str) -> None:
-    if not SCALE_LIMITS[0] <= scale < SCALE_LIMITS[1]:
-        raise QuantizationError(f"{what}: scale {scale} is outside [2^-64, 2^64)")
+def check_scales(scales: npt.ArrayLike, what: str) -> None:
+    """Raise QuantizationError, with the first of the scales that is out of range, or NaN."""
+    values = np.asarray(scales).reshape(-1)
+    bad = values[~((values >= SCALE_LIMITS[0]) & (values < SCALE_LIMITS[1]))]
+    if bad.size:
+        raise QuantizationError(f"{what}: scale {bad[0]} is outside [2^-64, 2^64)")
 
 
 def activation_parameters(node: Node, constant: Constant) -> Parameters | None:
@@ -61,7 +65,7 @@ def activation_parameters(node: Node, constant: Constant) -> Parameters | None:
     if "output_dtype" in node.attributes and not has_zero:
         return None
     value = float(scale.reshape(()))
-    check_scale(value, f"{node.op_type} {node.label!r}")
+    check_scales(value, f"{node.op_type} {node.label!r}")
     return Parameters(value, int(zero.reshape(())), zero.dtype == np.int8)
 
 
@@ -120,8 +124,7 @@ def weight_parameters(
     axis = int(node.attributes.get("axis", 1)) % values.ndim  # type: ignore[arg-type]
     if scale.size != 1 and (axis != channel_axis or scale.shape != (channels,)):
         return None
-    for value in scale.reshape(-1):
-        check_scale(float(value), f"DequantizeLinear {node.label!r}")
+    check_scales(scale, f"DequantizeLinear {node.label!r}")
     along = [1] * values.ndim
     along[channel_axis] = -1
     full_scale = np.broadcast_to(scale.reshape(-1), (channels,)).astype(np.float32)
