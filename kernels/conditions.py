@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ops.fused_spec import ConvS8, Spec
+from ..ops.fused_spec import ConvF32, ConvS8, Spec
 from .sums import reach
 
 
@@ -16,9 +16,14 @@ def always(spec: Spec) -> str:
     return ""
 
 
-def depthwise_s8(spec: ConvS8) -> str:
+def is_depthwise(spec: ConvS8 | ConvF32) -> bool:
+    """Whether every output channel reads one input channel of its own."""
     outputs, per_group = spec.weight.shape[:2]
-    return "" if spec.groups == outputs and per_group == 1 else "not depthwise"
+    return spec.groups == outputs and per_group == 1
+
+
+def depthwise_s8(spec: ConvS8) -> str:
+    return "" if is_depthwise(spec) else "not depthwise"
 
 
 def csr_s8(spec: ConvS8) -> str:

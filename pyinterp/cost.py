@@ -14,6 +14,7 @@ import numpy as np
 
 from .cost_cache import cache_file, read_costs
 from .cost_sparse import is_sparse, sparse_macs, strided_input_seconds
+from .kernels.conditions import is_depthwise
 from .kernels.packing_csr import count_blocks
 from .kernels.registry import Backend, Kernel
 from .kernels.step import WORD, ArraySpec, Layout
@@ -38,6 +39,7 @@ GMACS = {
     "conv_csr_s8": (88, 66, 66, 3, 3, 28, 2),
     "conv_block_s8": (118, 100, 95, 50, 1.5, 18, 2),
     "conv_f32": (50, 45, 45, 14, 14, 12, 2),
+    "depthwise_f32": (20, 16, 16, 7, 7, 0.75, 2),  # what conv_f32 does with depthwise layers
     "conv_csr_f32": (25, 23, 23, 6, 6, 14, 2),
     "reference": (2,) * len(PLACES),
 }
@@ -91,20 +93,23 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
     sizes = [int(np.prod(s, dtype=np.int64)) for s in (*shapes, output_shape(spec, shapes))]
     seconds = STEP_SECONDS + sum(sizes) / BYTES_PER_SECOND[kernel.backend]
     work: float = macs(spec, shapes)
-    if isinstance(spec, ConvS8) and kernel.operator == "winograd_s8":
+    operator = kernel.operator
+    if isinstance(spec, ConvS8) and operator == "winograd_s8":
         work = _winograd_macs(spec, shapes)
         weight_bytes = WINOGRAD_BYTES_A_KERNEL * spec.weight.shape[0] * spec.weight.shape[1]
         seconds += max(0, weight_bytes - WEIGHT_BYTES_IN_CACHE) / WEIGHT_BYTES_PER_SECOND
     elif is_sparse(kernel.weight_format):
         work = sparse_macs(spec, shapes, kernel.weight_format)
         seconds += strided_input_seconds(spec, shapes)
-    elif isinstance(spec, (ConvS8, ConvF32)) and kernel.operator in DENSE_CONVOLUTIONS:
+    elif isinstance(spec, ConvF32) and operator == "conv_f32" and is_depthwise(spec):
+        operator = "depthwise_f32"
+    elif isinstance(spec, (ConvS8, ConvF32)) and operator in DENSE_CONVOLUTIONS:
         outputs = spec.weight.shape[0] // spec.groups
         work *= -(-outputs // COLUMN_GROUP) * COLUMN_GROUP / outputs
     if work:
         place = where_it_runs(kernel.backend)
-        rate = GMACS[kernel.operator][PLACES.index(place)]
-        if place == "avx2" and kernel.operator in INTEGER_PRODUCTS:
+        rate = GMACS[operator][PLACES.index(place)]
+        if place == "avx2" and operator in INTEGER_PRODUCTS:
             products = importlib.import_module("sparing.kernels.native_products")
             rate *= products.windows_speedup(spec)
         seconds += work / (1e9 * rate)
