@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .compression.finetune import finetune as finetune
     from .compression.prune import prune as prune
     from .compression.quantize import quantize as quantize
+    from .compression.search import compress as compress
     from .evaluation import evaluate as evaluate
     from .formats import load as load
     from .formats import save as save
@@ -32,6 +33,7 @@ _HOMES = {
     "Node": "model",
     "Session": "session",
     "TensorInfo": "model",
+    "compress": "compression.search",
     "errors": "",
     "evaluate": "evaluation",
     "finetune": "compression.finetune",
@@ -48,6 +50,7 @@ __all__ = [
     "Node",
     "Session",
     "TensorInfo",
+    "compress",
     "errors",
     "evaluate",
     "finetune",

@@ -1,4 +1,5 @@
-"""Compress a model: prune and quantize it as a recipe says, by default quantize it to int8.
+"""Compress a model: prune and quantize it as a recipe says, by default quantize it to int8; or
+search for the fastest or smallest form that keeps its accuracy.
 
 Activation ranges come from sample images. A recipe is a TOML file whose keys are the arguments of
 `sparing.prune` and `sparing.quantize`:
@@ -11,10 +12,15 @@ Activation ranges come from sample images. A recipe is a TOML file whose keys ar
     [layers."/head/.*"]
     ignored = true
 
+With --evaluate and --max-drop, each layer gets the sparsity and the bits that save most while the
+score on those images drops by no more than that.
+
 Examples:
 
     sparing compress net.onnx -o net.sparing --calibration photos/
     sparing compress net.onnx -o net.onnx --calibration data.npz --recipe recipe.toml
+    sparing compress net.onnx -o net.sparing --calibration photos/ \\
+        --evaluate validation/ --max-drop 0.01 --target size --save-recipe found.toml
 """
 
 from __future__ import annotations
@@ -25,6 +31,7 @@ from typing import Any
 
 from ..console import bytes_text, print_json, print_table, progress
 from .arguments import add_json, add_preprocessing, positive, preprocessing
+from .compress_search import add_search, check_search, found_facts, print_found, run_search
 
 LIMIT = 256
 
@@ -44,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=LIMIT,
         help=f"sample images to use, spread evenly over all (default: {LIMIT})",
     )
+    add_search(parser)
     add_preprocessing(parser)
     add_json(parser)
 
@@ -54,6 +62,7 @@ def run(parsed: argparse.Namespace) -> int:
     from .inputs import open_images
 
     _check_output(parsed.output)
+    searching = check_search(parsed)
     recipe = None if parsed.recipe is None else load_recipe(parsed.recipe)
     model = load(parsed.model)
     before = _facts(parsed.model)  # first: the output may be the same file
@@ -61,13 +70,22 @@ def run(parsed: argparse.Namespace) -> int:
     if parsed.calibration is not None:
         options = preprocessing(parsed)
         data = open_images(parsed.calibration, model, options, "calibration").take(parsed.limit)
-    with progress("calibrating", 0 if data is None else len(data)) as advance:
-        compressed = apply_recipe(model, recipe, data, advance)
+    found = None
+    if searching and data is not None:
+        found = run_search(parsed, model, data)
+        compressed = found.model
+    else:
+        with progress("calibrating", 0 if data is None else len(data)) as advance:
+            compressed = apply_recipe(model, recipe, data, advance)
     save(compressed, parsed.output)
     after = _facts(parsed.output)
+    status = 1 if found is not None and found.best is None else 0
     if parsed.json:
-        print_json({"before": before, "after": after})
-        return 0
+        search = {} if found is None else {"search": found_facts(found)}
+        print_json({"before": before, "after": after, **search})
+        return status
+    if found is not None:
+        print_found(found, parsed.save_recipe)
     rows = [
         ["file", before["file"], after["file"], ""],
         *(
@@ -88,7 +106,7 @@ def run(parsed: argparse.Namespace) -> int:
         ],
     ]
     print_table(["", ">before", ">after", ">smaller by"], rows)
-    return 0
+    return status
 
 
 def _check_output(output: str) -> None:

@@ -34,7 +34,7 @@ def divergences(
     try:
         for number, stage in enumerate(found):
             opened.append(current)
-            wanted = _answers(Runner(model, stage.starts, outputs), current)
+            wanted = answers(Runner(model, stage.starts, outputs), current)
             for node in stage.nodes:
                 if node.label in trials:
                     first = trials[node.label][0]
@@ -42,8 +42,8 @@ def divergences(
                     measured[node.label] = []
                     for repair in trials[node.label]:
                         changed = repaired_layer(model, node, repair, moments)
-                        got = _answers(Runner(changed, stage.starts, outputs), current)
-                        mean = sum(map(_distance, wanted, got)) / len(wanted)
+                        got = answers(Runner(changed, stage.starts, outputs), current)
+                        mean = sum(map(distance, wanted, got)) / len(wanted)
                         measured[node.label].append(mean)
                     if on_layer is not None:
                         on_layer(node.label)
@@ -66,11 +66,11 @@ def _sampled(images: Spool) -> Spool:
     return sample
 
 
-def _answers(runner: Runner, images: Spool) -> list[list[Array]]:
+def answers(runner: Runner, images: Spool) -> list[list[Array]]:
     return [list(runner.run(values).values()) for values in images]
 
 
-def _distance(wanted: list[Array], got: list[Array]) -> float:
+def distance(wanted: list[Array], got: list[Array]) -> float:
     total = 0.0
     for before, after in zip(wanted, got, strict=True):
         if before.ndim == 2 and before.shape[1] > 1:
