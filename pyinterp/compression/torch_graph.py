@@ -26,8 +26,8 @@ _IMAGES = 4  # axes of [N, C, H, W]
 class TorchGraph:
     """Runs batches of a training form and holds its values as tensors.
 
-    Zeros of a layer's weights stay zero if `keep_zeros`
-    is set. Raises one UnsupportedOperatorError that lists every operator it cannot run.
+    Zeros of a layer's weights stay zero if `keep_zeros` is set. Raises one
+    UnsupportedOperatorError that lists every operator it cannot run.
     """
 
     def __init__(self, form: TrainingForm, keep_zeros: bool = True) -> None:

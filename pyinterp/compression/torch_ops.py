@@ -1,7 +1,7 @@
 """ONNX operators in PyTorch, with gradients: what fine-tuning runs a graph with.
 
 They mean what `ops/` says, for opset 13 and newer; `ops/window.py` places their windows, too.
-BatchNorm and the quantizers behave differently while training: `torch_module.py` has them.
+BatchNorm and the quantizers behave differently while training: `torch_graph.py` has them.
 """
 
 from __future__ import annotations
@@ -184,9 +184,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "Shape": lambda a, x: torch.tensor(x.shape[a.get("start", 0) : a.get("end")]),
     "Sigmoid": lambda a, x: torch.sigmoid(x),
     "Softmax": lambda a, x: functional.softmax(x, a.get("axis", -1)),
-    "Squeeze": lambda a, x, axes=None: (
-        x.squeeze() if axes is None else x.squeeze(tuple(axes.tolist()))
-    ),
+    "Squeeze": _squeeze,
     "Sub": lambda a, x, y: x - y,
     "Tanh": lambda a, x: torch.tanh(x),
     "Transpose": lambda a, x: x.permute(a.get("perm", tuple(reversed(range(x.ndim))))),
