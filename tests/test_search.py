@@ -16,7 +16,7 @@ from search_subject import FEW, Agreement, Constant, agreement, images, network
 import sparing
 from sparing import tuning
 from sparing.compression.recipe import Recipe, apply_recipe, load_recipe
-from sparing.compression.search_costs import Size, StandIns
+from sparing.compression.search_costs import stored_bytes
 from sparing.compression.search_space import recipe_text
 from sparing.cost import costs_path
 from sparing.errors import InputError, ModelError, SparingError
@@ -48,10 +48,6 @@ def score(net: Model) -> Agreement:
 @pytest.fixture(scope="module")
 def smallest(net: Model, score: Agreement) -> Model:
     return sparing.compress(net, images(8, 0), score, DROP, "size", **FEW)
-
-
-def stored_bytes(model: Model) -> float:
-    return Size(StandIns(model, None, ())).actual(model)  # type: ignore[arg-type]
 
 
 def test_the_smallest_is_smaller_than_int8_and_keeps_the_score(

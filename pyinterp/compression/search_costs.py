@@ -205,7 +205,7 @@ class Size:
         )
 
     def actual(self, model: Model) -> float:
-        return float(sum(_stored_bytes(tensor) for tensor in model.weights.values()))
+        return float(stored_bytes(model))
 
     def _by_layer(self, model: Model) -> dict[str, float]:
         labels, made = set(self._stand_ins.space.layers), model.producers()
@@ -216,6 +216,11 @@ class Size:
                 source = name if name in model.weights else made[name].inputs[0]
                 found[node.label] = float(_stored_bytes(model.weights[source]))
         return found
+
+
+def stored_bytes(model: Model) -> int:
+    """Of all constants, in the form that a `.sparing` file keeps them in."""
+    return sum(_stored_bytes(tensor) for tensor in model.weights.values())
 
 
 def _stored_bytes(tensor: Tensor) -> int:
