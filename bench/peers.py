@@ -110,8 +110,11 @@ def _convert_to_mnn(path: Path, folder: Path) -> Path:
         copy.write_bytes(path.read_bytes())
     converted = copy.with_suffix(".mnn")
     command = [sys.executable, "-c", "from MNN.tools.mnnconvert import main; main()"]
-    command += ["-f", "ONNX", "--modelFile", str(copy), "--MNNModel", str(converted)]
-    done = subprocess.run([*command, "--bizCode", "sparing"], capture_output=True, text=True)
+    command += ["-f", "ONNX", "--modelFile", str(copy.resolve())]
+    command += ["--MNNModel", str(converted.resolve()), "--bizCode", "sparing"]
+    command.append("--detectSparseSpeedUp")  # its sparse kernels, where it finds them faster
+    # the converter leaves files in its working folder
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     if done.returncode or not converted.exists():
         last = (done.stdout + done.stderr).strip().splitlines()[-1:]
         raise RuntimeError(f"MNN cannot convert the model: {' '.join(last)}")
