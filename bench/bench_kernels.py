@@ -25,6 +25,7 @@ from case_builders import Case, conv_f32, conv_s8, gemm_s8, make
 from case_sizes import FULL, S8
 from kernel_checks import check_result, from_layout, require, runs, to_layout
 
+from sparing.bench.machine import INTEGER_MIXES
 from sparing.bench.shapes import NETWORKS, Layer, layers
 from sparing.kernels.registry import KERNELS, Kernel, available_backends
 from sparing.ops import fused
@@ -37,8 +38,8 @@ TYPICAL = (
 SPARSITY = 0.9
 DENSE_FORMATS = ("dense_s8", "dense_f32")
 PEAKS = {
-    fs.ConvS8: ("vpmaddwd", "vpdpbusd"),
-    fs.GemmS8: ("vpmaddwd", "vpdpbusd"),
+    fs.ConvS8: INTEGER_MIXES,
+    fs.GemmS8: INTEGER_MIXES,
     fs.ConvF32: ("fma",),
 }
 
@@ -163,7 +164,7 @@ def _print_table(request: pytest.FixtureRequest) -> Iterator[None]:
         print()
         for row in (header, *_rows):
             print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)))
-        for mix in ("vpmaddwd", "vpdpbusd", "fma"):
+        for mix in (*INTEGER_MIXES, "fma"):
             peak = _peak(mix)
             if peak is not None:
                 print(f"peak of one core, {mix}: {peak:.1f} GMAC/s")

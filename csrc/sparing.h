@@ -107,7 +107,7 @@ typedef struct {
 /* Panels of the gemm_windows_s8 kernels: csrc/gemm_s8/windows.h describes them, and windows.c the
  * proof that their sums in int16 cannot saturate with activations in [0, x_max]. */
 typedef struct {
-    int64_t quads[9];   /* how many groups of four weights run in windows of so many; 0: in none */
+    int64_t vectors[9]; /* groups of 4 k and 8 columns in windows of so many; 0: in int16 alone */
     double nanoseconds; /* estimate of two rows */
 } sp_window_use;
 
@@ -325,5 +325,6 @@ void sp_run_timed(const sp_step *steps, int count, void *const *blocks, void *sc
 /* ---- measuring -------------------------------------------------------------------------- */
 
 /* Peak rate of an instruction mix on this core, in 1e9 multiply-accumulates a second, measured
- * over about `seconds`: "vpmaddwd" (int16 pairs), "vpdpbusd", "fma". -1 where it cannot run. */
+ * over about `seconds`: "vpmaddwd" (int16 pairs), "vpmaddubsw" (windows of eight), "vpdpbusd",
+ * "fma". -1 where it cannot run. */
 double sp_peak_gmacs(const char *mix, double seconds);

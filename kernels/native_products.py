@@ -120,9 +120,9 @@ def _pack_windows(rows: Array, x_max: int) -> tuple[PackedProduct, CData]:
 
 def _describe(use: CData) -> str:
     """E.g. "windows of 8 97%, of 4 2%, int16 1%": shares of the weights."""
-    total = sum(use.quads)
-    shares = [(size, use.quads[size] / total) for size in range(len(use.quads) - 1, 0, -1)]
+    total = sum(use.vectors)
+    shares = [(size, use.vectors[size] / total) for size in range(len(use.vectors) - 1, 0, -1)]
     parts = [f"of {size} {share:.0%}" for size, share in shares if share]
-    if use.quads[0]:
-        parts.append(f"int16 {use.quads[0] / total:.0%}")
+    if use.vectors[0]:
+        parts.append(f"int16 {use.vectors[0] / total:.0%}")
     return "windows " + ", ".join(parts)

@@ -24,6 +24,7 @@ if "avx2" not in native.isas():
 from sparing.kernels.native_products import pack_product, windows_speedup  # noqa: E402
 
 HEADER = np.dtype([("weights", "<i4"), ("next", "<i4"), ("quads", "<i2"), ("runs", "<i2")])
+SINGLE = 16  # SP_SINGLE
 SIZES = (0, 1, 2, 3, 4, 6, 8)  # of windows.c; 0: int16
 
 
@@ -31,23 +32,33 @@ def _gemm(weight: fs.Array, x_max: int) -> fs.GemmS8:
     return fs.GemmS8(weight, np.zeros(len(weight), np.int32), 0, x_max)
 
 
-def _windows(packed: fs.Array, start: int) -> list[tuple[int, fs.Array]]:
-    """Size and weights [columns of 32, quads, 4] of every window of a panel."""
-    found = []
+def _windows(packed: fs.Array, start: int) -> list[tuple[int, int, int, fs.Array]]:
+    """Every window of a panel of 32 columns, for each vector of 8: its first quad, vector, size (0:
+    in int16), and weights [8, quads, 4]."""
+    found, first = [], 0
     while True:
         header = packed[start : start + HEADER.itemsize].view(HEADER)[0]
         runs = start + HEADER.itemsize
+        places = iter(packed[runs + 2 * int(header["runs"]) :])
         at = start + int(header["weights"])
-        for size, count in packed[runs : runs + 2 * int(header["runs"])].reshape(-1, 2).tolist():
-            for _ in range(count):
-                if size:
-                    quads = packed[at : at + 128 * size].view(np.int8).reshape(size, 32, 4)
+        for kind, count in packed[runs : runs + 2 * int(header["runs"])].reshape(-1, 2).tolist():
+            for quad in (first + int(next(places)) for _ in range(count)):
+                size, mask = (1, kind - SINGLE) if kind >= SINGLE else (kind, 0)
+                if not mask:
+                    quads = packed[at : at + 128 * size].view(np.int8).reshape(size, 4, 8, 4)
+                    found += [(quad, j, size, quads[:, j].swapaxes(0, 1)) for j in range(4)]
                     at += 128 * size
-                else:
-                    wide = packed[at : at + 256].view(np.int16).reshape(1, 2, 32, 2)
-                    quads = wide.transpose(0, 2, 3, 1).reshape(1, 32, 4)
-                    at += 256
-                found.append((size, quads.transpose(1, 0, 2).astype(np.int64)))
+                for j in range(4) if mask else ():
+                    if mask >> j & 1:
+                        pairs = packed[at : at + 64].view(np.int16).reshape(2, 8, 2)
+                        found.append((quad, j, 0, pairs.transpose(1, 2, 0).reshape(8, 1, 4)))
+                        at += 64
+                    else:
+                        found.append(
+                            (quad, j, 1, packed[at : at + 32].view(np.int8).reshape(8, 1, 4))
+                        )
+                        at += 32
+        first += int(header["quads"])
         if not header["next"]:
             return found
         start += int(header["next"])
@@ -64,15 +75,17 @@ def test_windows_hold_all_weights_and_none_can_leave_int16(x_max: int) -> None:
         if product.panel_start is None:
             continue  # int16 is faster
         for panel, start in enumerate(product.panel_start.tolist()):
-            windows = _windows(product.weights, start)
-            stored = np.concatenate([quads for _, quads in windows], axis=1).reshape(32, -1)
-            assert np.array_equal(stored, rows[32 * panel : 32 * panel + 32])
-            for size, quads in windows:
-                pairs = quads.reshape(32, -1, 2, 2)  # [column, quad, lane of the quad, 2]
+            stored = np.full((4, 8, 375, 4), 1000)
+            for quad, vector, size, quads in _windows(product.weights, start):
+                place = stored[vector, :, quad : quad + max(size, 1)]
+                assert (place == 1000).all()
+                place[...] = quads
+                pairs = place.reshape(8, -1, 2, 2)  # [column, quad, lane of the quad, 2]
                 for part in (np.maximum(pairs, 0), np.minimum(pairs, 0)):
                     sums = np.abs(x_max * part.sum(axis=(1, 3)))
                     assert size == 0 or sums.max() <= 32767
-            used |= {size for size, _ in windows}
+                used.add(size)
+            assert np.array_equal(stored.reshape(32, -1), rows[32 * panel : 32 * panel + 32])
     assert used >= {1: {8}, 127: {1, 2, 3, 4, 6, 8}, 255: {0, 1, 2, 3, 4, 6, 8}}[x_max]
 
 

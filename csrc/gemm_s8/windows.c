@@ -12,11 +12,13 @@
 enum { LANES = 2 * SP_WINDOW_COLUMNS, QUAD_BYTES = 4 * SP_WINDOW_COLUMNS };
 
 /* Window sizes in quads, and the time of one: of the AVX2 kernel on two rows and 32 columns, in
- * 1/100 ns on a Zen 4 core. Only the ratios count. */
+ * 1/100 ns on a Zen 4 core; and what a vector in int16 adds to a single quad. Only the ratios
+ * count. */
 static const struct {
     int quads, time;
-} sizes[] = {{1, 227}, {2, 361}, {3, 510}, {4, 644}, {6, 920}, {8, 1205}};
-enum { SIZES = sizeof sizes / sizeof sizes[0], EXACT_TIME = 298 };
+} sizes[] = {{2, 361}, {3, 510}, {4, 644}, {6, 920}, {8, 1205}};
+enum { SIZES = sizeof sizes / sizeof sizes[0], SINGLE_TIME = 227, VECTOR_TIME = 18 };
+enum { VECTORS = SP_WINDOW_COLUMNS / SP_VECTOR_COLUMNS, VECTOR_LANES = LANES / VECTORS };
 
 /* Part of a panel while it is packed. */
 struct chunk {
@@ -25,7 +27,7 @@ struct chunk {
     /* Of each lane, the sums of the positive and of the negated negative weights before a quad,
      * modulo 2^16. */
     uint16_t before[SP_CHUNK_QUADS + 1][2 * LANES];
-    /* The cheapest sequence that ends before a quad, and the size of its last run. */
+    /* The cheapest sequence that ends before a quad, and the kind of its last window. */
     int time[SP_CHUNK_QUADS + 1];
     uint8_t last[SP_CHUNK_QUADS + 1];
 };
@@ -38,7 +40,7 @@ int64_t sp_window_bytes(int columns, int k)
 {
     const int64_t quads = quads_of(k), panels = divide_up(columns, SP_WINDOW_COLUMNS);
     const int64_t header = SP_ROUND_UP(
-        sizeof(struct sp_window_chunk) + SP_CHUNK_QUADS * sizeof(struct sp_window_run), 64);
+        sizeof(struct sp_window_chunk) + SP_CHUNK_QUADS * (sizeof(struct sp_window_run) + 1), 64);
     return panels * divide_up((int)quads, SP_CHUNK_QUADS) * header +
            SP_ROUND_UP(columns, SP_COLUMN_GROUP) * quads * 8;
 }
@@ -81,14 +83,34 @@ static int largest_sum(const struct chunk *c, int first, int end)
     return largest;
 }
 
+/* The vectors of a quad that must be multiplied in int16. */
+static int find_mask(const struct chunk *c, int quad, int limit)
+{
+    int mask = 0;
+    for (int i = 0; i < 2 * LANES; i++)
+        if ((int16_t)(c->before[quad + 1][i] - c->before[quad][i]) > limit)
+            mask |= 1 << (i % LANES / VECTOR_LANES);
+    return mask;
+}
+
+static int count_vectors(int mask)
+{
+    return (mask & 1) + (mask >> 1 & 1) + (mask >> 2 & 1) + (mask >> 3 & 1);
+}
+
+static int vectors_of(const struct chunk *c) { return c->width / SP_VECTOR_COLUMNS; }
+
 static void choose_windows(struct chunk *c, int x_max)
 {
     const int limit = INT16_MAX / SP_MAX(x_max, 1);
+    const int vector_time = VECTOR_TIME * VECTORS / vectors_of(c);
     c->time[0] = 0;
     for (int end = 1; end <= c->quads; end++) {
-        c->time[end] = c->time[end - 1] + EXACT_TIME;
-        c->last[end] = SP_EXACT;
-        for (int i = 0; i < SIZES && sizes[i].quads <= end; i++) {
+        const int safe = largest_sum(c, end - 1, end) <= limit;
+        const int mask = safe ? 0 : find_mask(c, end - 1, limit);
+        c->time[end] = c->time[end - 1] + SINGLE_TIME + vector_time * count_vectors(mask);
+        c->last[end] = (uint8_t)(SP_SINGLE + mask);
+        for (int i = 0; safe && i < SIZES && sizes[i].quads <= end; i++) {
             const int first = end - sizes[i].quads;
             if (largest_sum(c, first, end) > limit)
                 break; /* and so would any longer one */
@@ -100,56 +122,79 @@ static void choose_windows(struct chunk *c, int x_max)
     }
 }
 
-/* The chosen sequence, from front to back; how many runs. */
-static int find_runs(const struct chunk *c, struct sp_window_run *runs)
+static int quads_of_kind(int kind) { return kind >= SP_SINGLE ? 1 : kind; }
+
+/* The chosen windows, those of a kind together. Places are written behind the runs. */
+static void store_runs(const struct chunk *c, struct sp_window_chunk *header)
 {
-    uint8_t backwards[SP_CHUNK_QUADS];
-    int windows = 0, count = 0;
-    for (int end = c->quads; end > 0; end -= SP_MAX(c->last[end], 1))
-        backwards[windows++] = c->last[end];
-    while (windows-- > 0) {
-        if (count > 0 && runs[count - 1].size == backwards[windows])
-            runs[count - 1].count++;
-        else
-            runs[count++] = (struct sp_window_run){backwards[windows], 1};
+    uint8_t places[SP_CHUNK_QUADS];
+    int windows = 0;
+    header->runs = 0;
+    for (int kind = 2; kind < SP_SINGLE + (1 << VECTORS); kind++) {
+        const int before = windows;
+        for (int end = c->quads; end > 0; end -= quads_of_kind(c->last[end]))
+            if (c->last[end] == kind)
+                places[windows++] = (uint8_t)(end - quads_of_kind(kind));
+        if (windows > before)
+            header->run[header->runs++] =
+                (struct sp_window_run){(uint8_t)kind, (uint8_t)(windows - before)};
     }
-    return count;
+    memcpy(header->run + header->runs, places, (size_t)windows);
+    const size_t used = (size_t)((char *)(header->run + header->runs) - (char *)header);
+    header->weights = (int32_t)SP_ROUND_UP(used + (size_t)windows, 64);
 }
 
-static char *store_exact(const struct chunk *c, int quad, char *to)
+static char *store_single(const struct chunk *c, int quad, int mask, char *to)
 {
-    int16_t *wide = (int16_t *)to;
-    for (int odd = 0; odd < 2; odd++)
-        for (int i = 0; i < 2 * c->width; i++)
-            *wide++ = c->weights[quad][2 * i + odd];
-    return (char *)wide;
+    for (int j = 0; j < vectors_of(c); j++) {
+        const int8_t *w = &c->weights[quad][4 * SP_VECTOR_COLUMNS * j];
+        if (mask >> j & 1) {
+            int16_t wide[4 * SP_VECTOR_COLUMNS];
+            for (int i = 0; i < 4 * SP_VECTOR_COLUMNS; i++)
+                wide[i] = w[2 * (i % (2 * SP_VECTOR_COLUMNS)) + i / (2 * SP_VECTOR_COLUMNS)];
+            memcpy(to, wide, sizeof wide);
+            to += sizeof wide;
+        } else {
+            memcpy(to, w, 4 * SP_VECTOR_COLUMNS);
+            to += 4 * SP_VECTOR_COLUMNS;
+        }
+    }
+    return to;
 }
 
-/* Stores the chunk; returns its bytes. shares: quads of each run size, added to. */
-static int32_t store_chunk(const struct chunk *c, char *to, int64_t *shares)
+/* Adds to what a run's windows use, in vectors. */
+static void count_use(const struct chunk *c, struct sp_window_run run, sp_window_use *use)
+{
+    if (run.kind < SP_SINGLE) {
+        use->vectors[run.kind] += run.count * run.kind * vectors_of(c);
+    } else {
+        const int exact = count_vectors(run.kind - SP_SINGLE);
+        use->vectors[0] += run.count * exact;
+        use->vectors[1] += run.count * (vectors_of(c) - exact);
+    }
+}
+
+/* Stores the chunk; returns its bytes. */
+static int32_t store_chunk(const struct chunk *c, char *to, sp_window_use *use)
 {
     struct sp_window_chunk *header = (struct sp_window_chunk *)to;
-    memset(header, 0, sizeof *header);
     header->quads = (int16_t)c->quads;
-    header->runs = (int16_t)find_runs(c, header->run);
-    const size_t used = sizeof *header + (size_t)header->runs * sizeof header->run[0];
-    header->weights = (int32_t)SP_ROUND_UP(used, 64);
+    store_runs(c, header);
+    const uint8_t *place = sp_window_places(header);
     char *weights = to + header->weights;
-    int quad = 0;
     for (int i = 0; i < header->runs; i++) {
         const struct sp_window_run run = header->run[i];
-        const int quads = run.count * SP_MAX(run.size, 1);
-        shares[run.size] += quads;
-        for (const int end = quad + quads; quad < end; quad++) {
-            if (run.size == SP_EXACT) {
-                weights = store_exact(c, quad, weights);
-            } else {
-                memcpy(weights, c->weights[quad], (size_t)(4 * c->width));
+        count_use(c, run, use);
+        for (int n = 0; n < run.count; n++, place++) {
+            if (run.kind >= SP_SINGLE)
+                weights = store_single(c, *place, run.kind - SP_SINGLE, weights);
+            for (int q = 0; run.kind < SP_SINGLE && q < run.kind; q++) {
+                memcpy(weights, c->weights[*place + q], (size_t)(4 * c->width));
                 weights += 4 * c->width;
             }
         }
     }
-    return (int32_t)(weights - to);
+    return (int32_t)(SP_ROUND_UP(weights - to, 64));
 }
 
 int64_t sp_pack_windows(const int8_t *w, int columns, int k, int x_max, void *packed,
@@ -172,7 +217,7 @@ int64_t sp_pack_windows(const int8_t *w, int columns, int k, int x_max, void *pa
             sum_lanes(&c);
             choose_windows(&c, x_max);
             struct sp_window_chunk *header = (struct sp_window_chunk *)((char *)packed + at);
-            const int32_t bytes = store_chunk(&c, (char *)packed + at, use->quads);
+            const int32_t bytes = store_chunk(&c, (char *)packed + at, use);
             header->next = i + 1 < chunks ? bytes : 0;
             use->nanoseconds += 0.01 * c.time[c.quads] * c.width / SP_WINDOW_COLUMNS;
             at += bytes;
