@@ -25,6 +25,7 @@ from same_model import assert_same_model
 import sparing
 from sparing import Node, TensorInfo
 from sparing.errors import InputError
+from sparing.fold import simplify
 from sparing.formats.onnx_reader import read_onnx
 from sparing.image_data import Images
 from sparing.preprocessing import Preprocessing
@@ -126,6 +127,30 @@ def test_every_form_of_dataset_gives_its_batches() -> None:
         tuned(dense_net(), dataset, 2, batch_size=16, progress=lambda *now, s=seen: s.append(now))
         assert [epoch for epoch, _ in seen] == [1] * wanted[form] + [2] * wanted[form]
         assert all(np.isfinite(loss) for _, loss in seen)
+
+
+@needs_torch
+@pytest.mark.parametrize(("progress", "printed"), [(True, "fine-tuning ...\n"), (False, "")])
+def test_progress_is_shown_where_it_is_wanted(
+    capsys: pytest.CaptureFixture[str], progress: bool, printed: str
+) -> None:
+    """On stderr, which is no terminal here: one line instead of a bar."""
+    images, labels = labelled()
+    tuned(dense_net(), (images[:64], labels[:64]), progress=progress)
+    assert capsys.readouterr() == ("", printed)
+
+
+@needs_torch
+def test_a_teacher_teaches_the_same_with_its_batch_norm_folded() -> None:
+    """To the bit, because finetune folds it itself: a frozen teacher needs none."""
+    images, labels = labelled()
+    lesson = images[:64], labels[:64]
+    student = sparing.prune(dense_net(), 0.5, scope="layer")
+    teachers = dense_net(), simplify(dense_net())
+    assert len(teachers[0].nodes) > len(teachers[1].nodes)
+    results = [tuned(student, lesson, teacher=m, batch_norm=False) for m in teachers]
+    for name, tensor in results[0].weights.items():
+        assert np.array_equal(tensor.numpy(), results[1].weights[name].numpy()), name
 
 
 @needs_torch
