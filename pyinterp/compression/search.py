@@ -67,7 +67,8 @@ def compress(
     granularities: what layers may choose from, besides float (default: 8 bits for latency, 8 and 4
     for size; patterns that there are kernels for); activation_bits: of all.
     Kernels that `tune` has not timed before are timed and filed as `tune` does. With the same seed
-    and the same file of costs the result is the same, whatever the executor.
+    and the same file of costs the result is the same, whatever the executor; only NumPy's BLAS must
+    use as many threads, since its sums depend on that (Dask's workers have one by default).
     executor: any of `concurrent.futures`, or `dask.distributed.Client.get_executor()`; does the
     losses, and the compressing and evaluating. Threads call `evaluate` at the same time; processes
     need all arguments to be picklable. Latency is always measured here, with nothing beside it.
