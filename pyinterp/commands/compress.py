@@ -1,5 +1,4 @@
-"""Compress a model: prune and quantize it as a recipe says, by default quantize it to int8; or
-search for the fastest or smallest form that keeps its accuracy.
+"""Compress a model: prune and quantize it by a recipe (default: int8), or by a search.
 
 Activation ranges come from sample images. A recipe is a TOML file whose keys are the arguments of
 `sparing.prune` and `sparing.quantize`:
@@ -12,8 +11,8 @@ Activation ranges come from sample images. A recipe is a TOML file whose keys ar
     [layers."/head/.*"]
     ignored = true
 
-With --evaluate and --max-drop, each layer gets the sparsity and the bits that save most while the
-score on those images drops by no more than that.
+With --evaluate and --max-drop there is a search: each layer gets the sparsity and the bits that save
+most time or bytes, while the score on those images drops by no more than that.
 
 Examples:
 
