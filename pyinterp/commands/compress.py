@@ -11,8 +11,8 @@ Activation ranges come from sample images. A recipe is a TOML file whose keys ar
     [layers."/head/.*"]
     ignored = true
 
-With --evaluate and --max-drop there is a search: each layer gets the sparsity and the bits that save
-most time or bytes, while the score on those images drops by no more than that.
+With --evaluate and --max-drop there is a search: each layer gets the sparsity and the bits that
+save most time or bytes, while the score on those images drops by no more than that.
 
 Examples:
 
