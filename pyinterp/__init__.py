@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import errors as errors
     from .compression.finetune import finetune as finetune
+    from .compression.mixed_precision import sensitivity as sensitivity
     from .compression.prune import prune as prune
     from .compression.quantize import quantize as quantize
     from .compression.search import compress as compress
+    from .compression.storage_float import store_floats as store_floats
     from .evaluation import evaluate as evaluate
     from .formats import load as load
     from .formats import save as save
@@ -42,6 +44,8 @@ _HOMES = {
     "prune": "compression.prune",
     "quantize": "compression.quantize",
     "save": "formats",
+    "sensitivity": "compression.mixed_precision",
+    "store_floats": "compression.storage_float",
     "tune": "tuning",
 }
 
@@ -59,6 +63,8 @@ __all__ = [
     "prune",
     "quantize",
     "save",
+    "sensitivity",
+    "store_floats",
     "tune",
 ]
 

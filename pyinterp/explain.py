@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .cost import macs, sparsity
+from .integer_product import IntegerProductStep
 from .kernel_choice import Option
 from .lowered import Operation, ReferenceOp, View
 from .plan import Plan, PlannedStep
@@ -89,7 +90,7 @@ def _explain_step(plan: Plan, planned: PlannedStep) -> ExplainedStep:
     return ExplainedStep(
         planned.label,
         work.node.op_type if isinstance(work, ReferenceOp) else type(work).__name__,
-        "reference" if option.kernel is None else option.kernel.name,
+        _kernel(planned, option),
         planned.step.detail,
         layout,
         shape,
@@ -98,14 +99,28 @@ def _explain_step(plan: Plan, planned: PlannedStep) -> ExplainedStep:
         planned.step.weight_bytes,
         planned.seconds * 1e3,
         tuple((o.name, o.seconds * 1e3) for o in considered),
-        _note(plan, operation, option, considered),
+        _note(plan, planned, operation, option, considered),
     )
 
 
-def _note(plan: Plan, operation: Operation, option: Option, considered: Sequence[Option]) -> str:
+def _kernel(planned: PlannedStep, option: Option) -> str:
+    if isinstance(planned.step, IntegerProductStep):
+        return planned.step.kernel
+    return "reference" if option.kernel is None else option.kernel.name
+
+
+def _note(
+    plan: Plan,
+    planned: PlannedStep,
+    operation: Operation,
+    option: Option,
+    considered: Sequence[Option],
+) -> str:
     noted = plan.lowered.notes.get(operation.label, "")
     if noted:
         return noted
+    if isinstance(planned.step, IntegerProductStep):
+        return "unfolded into rows for the integer product"
     if isinstance(operation.work, ReferenceOp):
         return "no kernel for this operator: its reference runs"
     others = [o for o in considered if o is not option]

@@ -9,12 +9,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from . import ops
 from .arena import Interval, place
 from .arena import Layout as ArenaLayout
 from .cost import Costs
 from .errors import ModelError
+from .integer_product import IntegerProductStep, integer_product
 from .kernel_choice import Option, choose, layouts_of
 from .kernels.reference import TransposeStep
 from .kernels.registry import Backend
@@ -51,12 +53,15 @@ class ReferenceOpStep:
             output[...] = result
 
 
+PythonStep: TypeAlias = ReferenceOpStep | IntegerProductStep
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
     """operation: index into Lowered.operations, or -1 for a change of layout. seconds: expected."""
 
     label: str
-    step: Step | ReferenceOpStep
+    step: Step | PythonStep
     inputs: tuple[Key, ...]
     outputs: tuple[Key, ...]
     operation: int
@@ -203,9 +208,12 @@ class _Planner:
             return
         named = [name for name in operation.outputs if name in self.lowered.values]
         outputs = tuple(self._define(name, option.layout) for name in named)
-        step: Step | ReferenceOpStep
+        step: Step | PythonStep
         if isinstance(work, ReferenceOp):
-            step = ReferenceOpStep(work)
+            product = integer_product(
+                work, self.lowered.values, operation.inputs, self.backend, self.threads
+            )
+            step = product or ReferenceOpStep(work)
         else:
             assert option.kernel is not None
             shapes = [self.lowered.values[name].shape for name in operation.inputs]

@@ -73,6 +73,7 @@ def test_a_recipe_does_what_the_functions_do(
         method="percentile",
         percentile=99.9,
         layers={"conv.*": {"per_channel": False}, **ignored},
+        original=net,
     )
     assert_equal(apply_recipe(net, recipe, calibration), expected)
 
@@ -86,6 +87,23 @@ def test_without_a_recipe_the_model_is_quantized(
     assert images == [4, 4]
 
 
+@pytest.mark.parametrize(
+    ("text", "step"),
+    [
+        ('[quantize]\nmode = "dynamic"\n[layers."logits/.*"]\nignored = true\n', "quantize"),
+        ('[quantize]\nmode = "weights"\nweight_bits = 4\n', "quantize"),
+        ('[store]\ndtype = "float16"\n[layers."logits/.*"]\nignored = true\n', "store"),
+    ],
+)
+def test_steps_without_data(net: Model, text: str, step: str, tmp_path: Path) -> None:
+    model = apply_recipe(net, load_recipe(write(tmp_path, text)))
+    types = {node.op_type for node in model.nodes}
+    wanted = {"dynamic": "ConvInteger", "weights": "DequantizeLinear", "float16": "Cast"}
+    assert next(op for name, op in wanted.items() if name in text) in types
+    assert ("Gemm" in types) == ('mode = "dynamic"' not in text or "ignored" in text)
+    assert model.metadata["recipe"].keys() == {step}
+
+
 def test_pruning_alone_needs_no_calibration(net: Model, tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, "[prune]\nsparsity = 0.5\n"))
     assert_equal(apply_recipe(net, recipe), prune(net, 0.5))
@@ -95,14 +113,17 @@ def test_pruning_alone_needs_no_calibration(net: Model, tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("[prune\n", "this is not TOML"),
-        ("", "expected at least one table of prune, quantize"),
+        ("", "expected at least one table of prune, quantize, store"),
         ("[layers]\n", "expected at least one table"),
-        ("[distil]\n", "unknown tables: distil; expected prune, quantize, layers"),
+        ("[distil]\n", "unknown tables: distil; expected prune, quantize, store, layers"),
         ("[prune]\nsparsty = 0.5\n", r"unknown keys of \[prune\]: sparsty; expected sparsity,"),
         ("[quantize]\nmodel = 1\n", r"unknown keys of \[quantize\]: model"),
         ("prune = 3\n", r"\[prune\]: expected a table, got 3"),
         ('[quantize]\n[layers."a"]\nbits = 3\n', r'unknown keys of \[layers."a"\]: bits'),
         ('[quantize]\n[layers]\n"a" = 3\n', r'\[layers."a"\]: expected a table, got 3'),
+        ("[quantize]\noriginal = 'a'\n", r"unknown keys of \[quantize\]: original; expected mode,"),
+        ("[quantize]\n[store]\n", r"\[quantize\] and \[store\] both say how"),
+        ("[store]\nbits = 8\n", r"unknown keys of \[store\]: bits; expected dtype, ignored"),
         ('[quantize]\n[layers."a"]\nsparsity = 0.5\n', r"sparsity needs a table \[prune\]"),
     ],
 )

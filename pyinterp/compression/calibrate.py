@@ -22,6 +22,7 @@ from .submodel import Runner, single_images
 
 Feeds: TypeAlias = Mapping[str, Array]
 Progress: TypeAlias = Callable[[int], None]
+Ranges: TypeAlias = dict[str, tuple[float, float]]
 
 BINS = 8192  # a bin is between 1/8192 and 1/4096 of the range: finer than an 8-bit step by far
 MOMENTUM = 0.9  # of moving averages: an image counts a tenth
@@ -113,7 +114,7 @@ def observed_ranges(
     levels: int = 255,
     progress: Progress | None = None,
     keep: Spool | None = None,
-) -> dict[str, tuple[float, float]]:
+) -> Ranges:
     """Value name -> (low, high) over all feeds, for float values of the graph.
 
     calibration: feeds `{input: array}`, batch first; they are read once.

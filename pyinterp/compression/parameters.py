@@ -11,6 +11,8 @@ import numpy.typing as npt
 from ..errors import QuantizationError
 from ..model import Array
 
+F64 = npt.NDArray[np.float64]
+
 SMALLEST_SCALE, SCALE_LIMIT = 2.0**-64, 2.0**64  # scales and multipliers lie in [first, second)
 BIAS_LIMIT = 2**30
 INT32 = np.iinfo(np.int32)
@@ -85,6 +87,43 @@ class QuantizedLayer:
     bias_scale: npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredLayer:
+    """Of a layer that reads floats. weight: int8; weight_scale: float32, [O] or []; bias: float32
+    [O].
+    """
+
+    weight: npt.NDArray[np.int8]
+    weight_scale: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.float32]
+
+
+def quantize_weights(
+    weight: Array,
+    bias: Array | None,
+    bits: int,
+    per_channel: bool,
+    label: str,
+    weight_scale: Array | None = None,
+    power_of_two: bool = False,
+) -> StoredLayer:
+    """Weights as in `quantize_layer`, for a layer whose input and bias stay float.
+
+    Raises QuantizationError, naming layer and channel, for weights or a bias that are not finite
+    and for scales of 2^64 and above.
+    """
+    rows, offsets, wanted = _wanted(weight, bias, bits, label, weight_scale)
+    if not per_channel:
+        wanted = np.asarray(wanted.max(initial=0.0))
+    scale = np.where(wanted == 0, 1.0, np.maximum(wanted, SMALLEST_SCALE)).astype(np.float32)
+    if power_of_two:
+        scale = next_power_of_two(scale)
+    within = np.broadcast_to(scale < SCALE_LIMIT, len(rows))
+    _require(within, label, "the scale of the weights is not below 2^64")
+    q = _rounded(rows, scale, bits)
+    return StoredLayer(q.reshape(weight.shape), scale, offsets.astype(np.float32))
+
+
 def quantize_layer(
     weight: Array,
     bias: Array | None,
@@ -104,25 +143,15 @@ def quantize_layer(
     Raises QuantizationError, naming layer and channel, where weights or bias are not finite, a
     scale or multiplier leaves [2^-64, 2^64), or the accumulator could leave int32.
     """
-    channels = weight.shape[0]
-    rows = weight.reshape(channels, -1).astype(np.float64)
-    offsets = np.zeros(channels) if bias is None else bias.astype(np.float64)
-    finite = np.isfinite(rows).all(axis=1) & np.isfinite(offsets)
-    _require(finite, label, "weights or bias are not finite")
-    largest = 2 ** (bits - 1) - 1
-    if weight_scale is None:
-        wanted = np.abs(rows).max(axis=1, initial=0.0) / largest
-    else:
-        wanted = np.broadcast_to(weight_scale.astype(np.float64), channels)
+    rows, offsets, wanted = _wanted(weight, bias, bits, label, weight_scale)
     scale = _weight_scale(wanted, offsets, x.scale, y_scale, per_channel)
     if power_of_two:
         scale = next_power_of_two(scale)
     product = np.float64(x.scale) * scale.astype(np.float64)
     for what, value in (("scale", scale), ("multiplier", product / np.float64(y_scale))):
-        within = np.broadcast_to((value >= SMALLEST_SCALE) & (value < SCALE_LIMIT), channels)
+        within = np.broadcast_to((value >= SMALLEST_SCALE) & (value < SCALE_LIMIT), len(rows))
         _require(within, label, f"the {what} of the weights is not within [2^-64, 2^64)")
-    rounded = np.rint(rows / scale.astype(np.float64).reshape(-1, 1))
-    q = np.clip(rounded, -largest, largest).astype(np.int8)
+    q = _rounded(rows, scale, bits)
     q_bias = np.rint(offsets / product)
     _require(np.abs(q_bias) <= BIAS_LIMIT, label, "the bias exceeds 2^30 quanta")
     integers = q_bias.astype(np.int32)
@@ -132,9 +161,28 @@ def quantize_layer(
     )
 
 
+def _wanted(
+    weight: Array, bias: Array | None, bits: int, label: str, weight_scale: Array | None
+) -> tuple[F64, F64, F64]:
+    """Weights [O, K], the bias [O], and the scales [O] that the weights want, in float64."""
+    rows = weight.reshape(len(weight), -1).astype(np.float64)
+    offsets = np.zeros(len(rows)) if bias is None else bias.astype(np.float64)
+    finite = np.isfinite(rows).all(axis=1) & np.isfinite(offsets)
+    _require(finite, label, "weights or bias are not finite")
+    if weight_scale is None:
+        return rows, offsets, np.abs(rows).max(axis=1, initial=0.0) / (2 ** (bits - 1) - 1)
+    return rows, offsets, np.broadcast_to(weight_scale.astype(np.float64), len(rows))
+
+
+def _rounded(rows: F64, scale: npt.NDArray[np.float32], bits: int) -> npt.NDArray[np.int8]:
+    largest = 2 ** (bits - 1) - 1
+    steps = np.rint(rows / scale.astype(np.float64).reshape(-1, 1))
+    return np.clip(steps, -largest, largest).astype(np.int8)
+
+
 def _weight_scale(
-    by_weights: npt.NDArray[np.float64],
-    offsets: npt.NDArray[np.float64],
+    by_weights: F64,
+    offsets: F64,
     x_scale: np.float32,
     y_scale: np.float32,
     per_channel: bool,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..fold_linear import fresh_name
 from ..model import Array, Model, Node, Tensor
 from .layers import stored
-from .parameters import QuantizedLayer, Quantizer, range_clip
+from .parameters import QuantizedLayer, Quantizer, StoredLayer, range_clip
 from .placement import Placement
+
+Layer: TypeAlias = QuantizedLayer | StoredLayer
 
 _STORAGE_HI = 255  # activations are uint8 at every width
 
@@ -21,8 +23,9 @@ _STORAGE_HI = 255  # activations are uint8 at every width
 class LayerSite:
     """Where a layer's parts stand in a quantized graph: names of constants and values.
 
-    input: the dequantized value it reads. bias, bias_scale: "" for a layer without a bias. axis: of
-    the output channels in the stored weight.
+    input: the value it reads, dequantized where it is quantized. bias, bias_scale: "" for a layer
+    without a bias; bias_scale also for one whose bias is float. axis: of the output channels in the
+    stored weight.
     """
 
     input: str
@@ -43,7 +46,7 @@ class Written:
     sites: Mapping[str, LayerSite]
     dequantized: Mapping[str, str]
 
-    def with_layers(self, layers: Mapping[str, QuantizedLayer]) -> Written:
+    def with_layers(self, layers: Mapping[str, Layer]) -> Written:
         """The same graph with other integers in some of its layers."""
         weights = dict(self.model.weights)
         for label, layer in layers.items():
@@ -52,11 +55,13 @@ class Written:
         return replace(self, model=self.model.replace(weights=weights))
 
 
-def _constants(site: LayerSite, layer: QuantizedLayer) -> dict[str, Tensor]:
+def _constants(site: LayerSite, layer: Layer) -> dict[str, Tensor]:
     values = np.ascontiguousarray(np.moveaxis(layer.weight, 0, site.axis))
     constants = {site.weight: stored(values), site.weight_scale: Tensor(layer.weight_scale)}
     if site.bias:
-        constants |= {site.bias: Tensor(layer.bias), site.bias_scale: Tensor(layer.bias_scale)}
+        constants[site.bias] = Tensor(layer.bias)
+    if site.bias and isinstance(layer, QuantizedLayer):
+        constants[site.bias_scale] = Tensor(layer.bias_scale)
     return constants
 
 
@@ -64,7 +69,7 @@ def write_quantized(
     model: Model,
     placement: Placement,
     quantizers: Mapping[str, Quantizer],
-    layers: Mapping[str, QuantizedLayer],
+    layers: Mapping[str, Layer],
 ) -> Written:
     """quantizers: root value (see `Placement`) -> its quantizer. layers: label -> integers."""
     return _Writer(model, placement, quantizers, layers).write()
@@ -78,7 +83,7 @@ class _Writer:
         model: Model,
         placement: Placement,
         quantizers: Mapping[str, Quantizer],
-        layers: Mapping[str, QuantizedLayer],
+        layers: Mapping[str, Layer],
     ) -> None:
         self.model, self.placement, self.quantizers = model, placement, quantizers
         self.layers = layers
@@ -155,11 +160,16 @@ class _Writer:
         """Names of the dequantized weight and bias of a layer, which replace its float ones."""
         layer = self.layers[node.label]
         axis = 1 if node.op_type == "MatMul" else 0  # of the output channels
-        values = np.ascontiguousarray(np.moveaxis(layer.weight, 0, axis))
-        weight = self._dequantized(node, "weight", stored(values), layer.weight_scale, axis)
+        integers = np.ascontiguousarray(np.moveaxis(layer.weight, 0, axis))
+        weight = self._dequantized(node, "weight", stored(integers), layer.weight_scale, axis)
         bias = ("", "", "")
         if len(node.inputs) > 2 and node.inputs[2]:
-            bias = self._dequantized(node, "bias", Tensor(layer.bias), layer.bias_scale, 0)
+            values = Tensor(layer.bias)
+            if isinstance(layer, QuantizedLayer):
+                bias = self._dequantized(node, "bias", values, layer.bias_scale, 0)
+            else:
+                name = self._constant(f"{node.label}/bias", values)
+                bias = (name, "", name)
         self.sites[node.label] = LayerSite(source, *weight[:2], *bias[:2], axis)
         return [weight[2], *([bias[2]] if bias[2] else [])]
 

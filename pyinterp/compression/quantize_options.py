@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import InputError
 from .calibration_methods import METHODS
 
+MODES = ("static", "dynamic", "weights")
 ROUNDINGS = ("gptq", "nearest")
 PER_LAYER = ("weight_bits", "per_channel", "rounding")
 
@@ -73,3 +74,13 @@ class ActivationOptions:
         ):
             if not isinstance(flag, bool):
                 raise InputError(f"{name}: expected true or false, got {flag!r}")
+
+
+def check_limit(limit: object, has_images: bool) -> None:
+    """Raise InputError for a divergence that is none, or that nothing can be compared on."""
+    if limit is None:
+        return
+    if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit > 0:
+        raise InputError(f"max_divergence: expected a positive number, got {limit!r}")
+    if not has_images:
+        raise InputError("max_divergence: it needs calibration feeds to compare on, got none")

@@ -29,12 +29,19 @@ from ..model import Model
 from .calibrate import Feeds, Progress
 from .layers import LayerSettings
 from .prune import prune
-from .prune_options import pruning_data
+from .prune_options import STRUCTURED, pruning_data
 from .quantize import quantize
+from .storage_float import store_floats
 
-# What a file cannot hold: the model, data, callbacks, and the tables that stand on their own.
-_NOT_IN_FILES = {"model", "calibration", "labels", "progress", "layers"}
-_STEPS: Mapping[str, Callable[..., Model]] = {"prune": prune, "quantize": quantize}
+# What a file cannot hold: models, data, callbacks, and the tables that stand on their own.
+_NOT_IN_FILES = {
+    *("model", "original", "calibration", "labels", "progress", "layers", "calibration_cache")
+}
+_STEPS: Mapping[str, Callable[..., Model]] = {
+    "prune": prune,
+    "quantize": quantize,
+    "store": store_floats,
+}
 _KEYS = {
     step: [key for key in inspect.signature(function).parameters if key not in _NOT_IN_FILES]
     for step, function in _STEPS.items()
@@ -50,7 +57,9 @@ _LAYER_KEYS = {
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Arguments of each step that is taken, in the order prune, quantize; and of single layers."""
+    """Arguments of each step that is taken, in the order prune, quantize, store; and of single
+    layers.
+    """
 
     steps: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"quantize": {}})
     layers: LayerSettings = field(default_factory=dict)
@@ -101,6 +110,8 @@ def parse_recipe(tables: Mapping[str, Any]) -> Recipe:
         for key in layers[pattern]:
             if key in _LAYER_KEYS and _LAYER_KEYS[key] not in steps:
                 raise FormatError(f"{where}: {key} needs a table [{_LAYER_KEYS[key]}]")
+    if {"quantize", "store"} <= steps.keys():
+        raise FormatError("[quantize] and [store] both say how weights are kept: expected one")
     if not steps:
         raise FormatError(f"expected at least one table of {', '.join(_STEPS)}")
     return Recipe(steps, layers)
@@ -111,26 +122,53 @@ def apply_recipe(
     recipe: Recipe | None = None,
     calibration: Iterable[Feeds] | None = None,
     progress: Progress | None = None,
+    calibration_cache: str | os.PathLike[str] | None = None,
+    original: Model | None = None,
 ) -> Model:
     """The model after the recipe's steps; without one, quantized with the default arguments.
 
-    The result's metadata holds the recipe and its provenance. progress: as for `quantize`.
+    A model that was pruned is quantized for the outputs of the one before (`original` of
+    `quantize`), unless channels or blocks are gone, or layers were equalized. The result's metadata
+    holds the recipe and its provenance. progress, calibration_cache, original: as for `quantize`;
+    an original is given where another recipe pruned the model.
     Raises what the steps raise, and InputError where calibration is needed and missing.
     """
     recipe = recipe or Recipe()
+    if original is None and "prune" in recipe.steps and _keeps_shapes(recipe):
+        original = model
     for step, arguments in recipe.steps.items():
         layers = recipe.layers_of(step)
         try:
             if step == "prune":
                 data = pruning_data(arguments, calibration)
                 model = prune(model, **arguments, **data, layers=layers, progress=progress)
-            elif calibration is None:
-                raise InputError("expected calibration feeds, which [quantize] needs; got none")
+            elif step == "store":
+                model = store_floats(model, **_with_ignored(arguments, layers))
             else:
-                model = quantize(model, calibration, **arguments, layers=layers, progress=progress)
+                model = quantize(
+                    model,
+                    calibration,
+                    **arguments,
+                    layers=layers,
+                    original=original,
+                    calibration_cache=calibration_cache,
+                    progress=progress,
+                )
         except InputError as error:
             raise InputError(f"[{step}] {error}") from error
     return model
+
+
+def _keeps_shapes(recipe: Recipe) -> bool:
+    """Whether the values of the graph stay comparable from before pruning to quantization."""
+    granularity = recipe.steps["prune"].get("granularity")
+    return granularity not in STRUCTURED and not recipe.steps.get("quantize", {}).get("equalize")
+
+
+def _with_ignored(arguments: Mapping[str, Any], layers: LayerSettings) -> dict[str, Any]:
+    """`arguments` of `store_floats`, which knows no other settings of single layers."""
+    patterns = [pattern for pattern, given in layers.items() if given.get("ignored")]
+    return {**arguments, "ignored": [*arguments.get("ignored", ()), *patterns]}
 
 
 def _toml() -> Any:

@@ -4,22 +4,26 @@ Layers are taken in the order of the graph. Each sees what the quantized layers 
 deliver, and is rounded anew so that its output comes closest to the float model's (the asymmetric
 form of layer-wise reconstruction, as in AdaRound: Nagel et al., 2020, arXiv:2004.10568, section
 3.3); its bias takes up what shift remains (bias correction: Nagel et al., 2019, arXiv:1906.04721,
-section 4.2). A layer that a residual is added to makes up for the residual's errors as well. What
-passes from stage to stage waits on disk, so that memory does not grow with the number of images.
+section 4.2). A layer that a residual is added to makes up for the residual's errors as well.
+Weights that are zero stay zero, and the others take their best values for that before they are
+rounded, so that a pruned model is repaired for pruning and quantization together. What passes from
+stage to stage waits on disk, so that memory does not grow with the number of images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..model import Model, Node, TensorInfo
+from ..errors import InputError
+from ..model import Array, Model, Node, TensorInfo
+from .brain_surgeon import best_values
 from .moments import F64, Moments, Patches
-from .parameters import QuantizedLayer, Quantizer, quantize_layer
+from .parameters import Quantizer, quantize_layer, quantize_weights
 from .placement import Placement
-from .qdq_writer import Written
+from .qdq_writer import Layer, Written
 from .quantize_options import LayerOptions
 from .rounding import fit, independent_scale, round_weights
 from .spool import Spool
@@ -33,40 +37,57 @@ DAMPING = 0.3
 LARGEST_MOMENTS = 1 << 26
 
 
-def reconstruct(
-    model: Model,
-    written: Written,
-    placement: Placement,
-    quantizers: Mapping[str, Quantizer],
-    options: Mapping[str, LayerOptions],
-    images: Spool,
-) -> Written:
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """model: the float model that is quantized. original: the model whose outputs are to be kept,
+    with the same graph: the model itself, or what it was before it was pruned. quantizers: by root.
+    options: label of a layer -> what to do.
+    """
+
+    model: Model
+    original: Model
+    placement: Placement
+    quantizers: Mapping[str, Quantizer]
+    options: Mapping[str, LayerOptions]
+
+
+def same_layers(model: Model, original: Model, labels: Iterable[str]) -> None:
+    """Raise InputError unless these layers have weights of the same shapes in both models."""
+    if model is original:
+        return
+    known = {node.label: node for node in original.nodes}
+    for node in model.nodes:
+        if node.label not in labels:
+            continue
+        wanted = model.weights[node.inputs[1]].shape
+        before = known.get(node.label)
+        got = original.weights.get(before.inputs[1]) if before is not None else None
+        if before is None or got is None or got.shape != wanted:
+            raise InputError(
+                f"original: expected a layer {node.label!r} with weights {list(wanted)}, got "
+                f"{'none' if got is None else list(got.shape)}"
+            )
+        if (before.inputs[0], before.outputs) != (node.inputs[0], node.outputs):
+            raise InputError(f"original: {node.label!r} reads or makes other values there")
+
+
+def reconstruct(job: Job, written: Written, images: Spool) -> Written:
     """The quantized graph with other integers in its layers.
 
-    model: the float model that `written` stands for. options: label of a layer -> what to do.
-    images: feeds of the model.
+    written: the quantized graph of `job.model`. images: feeds of the model.
     """
-    options = {
-        node.label: _affordable(options[node.label], _rows(model, node))
-        for node in placement.layers
-    }
-    layers = {node.label for node in placement.layers if options[node.label].needs_images}
-    found = stages(model, layers)
+    layers = {node.label for node in job.placement.layers if job.options[node.label].needs_images}
+    found = stages(job.model, layers)
     floats, quantized = images, images  # what passes into the stage, on disk
     for number, stage in enumerate(found):
         for node in stage.nodes:
             if node.label in layers:
-                moments = _moments(
-                    model, written, stage, node, options[node.label], floats, quantized
-                )
-                x = quantizers[placement.root(node.inputs[0])]
-                y = quantizers[placement.root(placement.result(node))]
-                layer = _repaired(model, written, node, options[node.label], moments, x, y)
+                layer = _repaired(job, written, stage, node, floats, quantized)
                 written = written.with_layers({node.label: layer})
         if number + 1 < len(found):
             names = found[number + 1].starts
             before = floats, quantized
-            floats = _passed(model, stage, {name: name for name in names}, floats)
+            floats = _passed(job.original, stage, {name: name for name in names}, floats)
             behind = {name: written.dequantized.get(name, name) for name in names}
             quantized = _passed(written.model, stage, behind, quantized)
             for spool in before:
@@ -78,32 +99,72 @@ def reconstruct(
     return written
 
 
-def _affordable(options: LayerOptions, rows: F64) -> LayerOptions:
-    elements = rows.shape[0] * rows.shape[2] ** 2
-    return options if elements <= LARGEST_MOMENTS else replace(options, rounding="nearest")
+def _repaired(
+    job: Job, written: Written, stage: Stage, node: Node, floats: Spool, quantized: Spool
+) -> Layer:
+    """The layer's new integers."""
+    options, rows = job.options[node.label], _rows(job.model, node)
+    if rows.shape[0] * rows.shape[2] ** 2 > LARGEST_MOMENTS:
+        options = replace(options, rounding="nearest")
+    groups, outputs, length = rows.shape
+    moments = Moments(groups, length, options.rounding != "nearest", wanted=outputs)
+    _observe(job, written, stage, node, floats, quantized, moments)
+    site = written.sites[node.label]
+    stored = np.moveaxis(written.model.weights[site.weight].numpy(), site.axis, 0)
+    scale = written.model.weights[site.weight_scale].numpy().astype(np.float64)
+    bias: F64 | None = None
+    if site.bias:
+        bias = job.model.weights[node.inputs[2]].numpy().astype(np.float64)
+    if options.rounding == "nearest":
+        new = _per_row(scale, rows) * stored.reshape(rows.shape)
+    else:
+        new, scale = _rounded(rows, bias, scale, options, moments)
+    if bias is not None and options.bias_correction:
+        mean_y, mean_z = moments.means()
+        bias = (mean_y - (new @ mean_z[..., None])[..., 0]).reshape(-1)
+    return layer_integers(
+        job.placement, job.quantizers, options, node, new.reshape(stored.shape), bias, scale
+    )
 
 
-def _moments(
-    model: Model,
+def layer_integers(
+    placement: Placement,
+    quantizers: Mapping[str, Quantizer],
+    options: LayerOptions,
+    node: Node,
+    weight: Array,
+    bias: Array | None,
+    scale: Array | None = None,
+) -> Layer:
+    """Weights [O, ...] as integers; the bias too where the layer's activations are integers.
+
+    scale: [O] or [], where it is known.
+    """
+    bits, per_channel, power = options.weight_bits, options.per_channel, options.power_of_two
+    if not placement.values:
+        return quantize_weights(weight, bias, bits, per_channel, node.label, scale, power)
+    x = quantizers[placement.root(node.inputs[0])]
+    y = quantizers[placement.root(placement.result(node))]
+    return quantize_layer(weight, bias, x, y.scale, bits, per_channel, node.label, scale, power)
+
+
+def _observe(
+    job: Job,
     written: Written,
     stage: Stage,
     node: Node,
-    options: LayerOptions,
     floats: Spool,
     quantized: Spool,
-) -> Moments:
-    """Of what the layer reads in the quantized model and what it is to give: the float model's
-    output or, where a residual is added, the float sum less the residual of the quantized model.
+    moments: Moments,
+) -> None:
+    """Add up what the layer reads in the quantized model and what it is to give: the original's
+    output or, where a residual is added, the original sum less the residual of the quantized model.
     """
-    rows = _rows(model, node)
-    patches = Patches(node, model.weights[node.inputs[1]].numpy())
+    patches = Patches(node, job.model.weights[node.inputs[1]].numpy())
     source, output = written.sites[node.label].input, node.outputs[0]
-    total, residual = _residual(model, written, node)
-    float_part = Runner(model, stage.starts, [output, total])
+    total, residual = _residual(job.model, written, node)
+    float_part = Runner(job.original, stage.starts, [output, total])
     quantized_part = Runner(written.model, stage.starts, [source, *filter(None, [residual])])
-    moments = Moments(
-        rows.shape[0], rows.shape[2], options.rounding != "nearest", wanted=rows.shape[1]
-    )
     for float_values, quantized_values in zip(floats, quantized, strict=True):
         wanted, read = float_part.run(float_values), quantized_part.run(quantized_values)
         y = wanted[output]
@@ -111,7 +172,6 @@ def _moments(
             y = wanted[total] - read[residual]
         (z,) = patches.take(read[source])
         moments.update(patches.outputs(y), z)
-    return moments
 
 
 def _residual(model: Model, written: Written, node: Node) -> tuple[str, str]:
@@ -152,42 +212,6 @@ def _rows(model: Model, node: Node) -> F64:
     return weight.reshape(groups, weight.shape[0] // groups, -1).astype(np.float64)
 
 
-def _repaired(
-    model: Model,
-    written: Written,
-    node: Node,
-    options: LayerOptions,
-    moments: Moments,
-    x: Quantizer,
-    y: Quantizer,
-) -> QuantizedLayer:
-    """The layer's new integers."""
-    site, rows = written.sites[node.label], _rows(model, node)
-    stored = written.model.weights[site.weight].numpy()
-    scale = written.model.weights[site.weight_scale].numpy().astype(np.float64)
-    bias: F64 | None = None
-    if site.bias:
-        bias = model.weights[node.inputs[2]].numpy().astype(np.float64)
-    if options.rounding == "nearest":
-        new = _per_row(scale, rows) * np.moveaxis(stored, site.axis, 0).reshape(rows.shape)
-    else:
-        new, scale = _rounded(rows, bias, scale, options, moments)
-    if bias is not None and options.bias_correction:
-        mean_y, mean_z = moments.means()
-        bias = (mean_y - (new @ mean_z[..., None])[..., 0]).reshape(-1)
-    return quantize_layer(
-        new.reshape(np.moveaxis(stored, site.axis, 0).shape),
-        bias,
-        x,
-        y.scale,
-        options.weight_bits,
-        options.per_channel,
-        node.label,
-        scale,
-        options.power_of_two,
-    )
-
-
 def _per_row(scale: F64, rows: F64) -> F64:
     """Scales [O] or [] as [groups, output channels of a group, 1]."""
     return np.broadcast_to(scale, rows.shape[0] * rows.shape[1]).reshape(*rows.shape[:2], 1)
@@ -206,12 +230,15 @@ def _rounded(
     if not centered and bias is not None:
         yz = yz - bias.reshape(*rows.shape[:2], 1) * moments.means()[1][:, None]
     target, hessian = fit(rows, zz, yz, DAMPING)
+    kept = rows != 0
+    for group in np.flatnonzero(~kept.all(axis=(1, 2))):
+        target[group] = best_values(target[group], hessian[group], kept[group])
     start = _per_row(scale, rows)[..., 0]
     if options.per_channel:
         start = independent_scale(target, hessian, options.largest)
         if options.power_of_two:
             start = 2.0 ** np.rint(np.log2(start))
     fixed = options.power_of_two or not options.per_channel
-    rounded = round_weights(target, hessian, start, options.largest, rows != 0, fixed_scale=fixed)
+    rounded = round_weights(target, hessian, start, options.largest, kept, fixed_scale=fixed)
     new = rounded.integers * rounded.scale[..., None]
     return new, rounded.scale.reshape(-1) if options.per_channel else scale

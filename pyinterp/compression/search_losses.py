@@ -127,7 +127,10 @@ class _Changes:
         if choice.sparsity and choice.sparsity not in self._pruned:
             self._pruned[choice.sparsity] = apply_recipe(self._part, steps[0], self._before)
         model = self._pruned.get(choice.sparsity, self._part)
-        return model if choice.weight_bits is None else apply_recipe(model, steps[-1], self._before)
+        if choice.weight_bits is None:
+            return model
+        original = self._part if choice.sparsity else None
+        return apply_recipe(model, steps[-1], self._before, original=original)
 
 
 def _finished(part: Runner, leave: Runner, before: Spool) -> list[list[Array]]:

@@ -30,7 +30,7 @@ def divergences(
     outputs = [info.name for info in model.outputs]
     found = stages(model, trials.keys())
     measured: dict[str, list[float]] = {}
-    current, opened = _sampled(images), []
+    current, opened = sampled(images), []
     try:
         for number, stage in enumerate(found):
             opened.append(current)
@@ -55,7 +55,7 @@ def divergences(
     return measured
 
 
-def _sampled(images: Spool) -> Spool:
+def sampled(images: Spool) -> Spool:
     """At most MEASURED of the rows."""
     count = min(MEASURED, len(images))
     chosen = {i * len(images) // count for i in range(count)}
