@@ -53,8 +53,8 @@ int sp_isa_includes(enum sp_isa_id isa);
 /* ---- threads (threads.c) ---- */
 
 /* Calls fn(context, task, thread) once for each task in [0, tasks), spread over at most `threads`
- * threads in contiguous ranges; `thread` in [0, threads) selects scratch memory. Runs all tasks on
- * the calling thread where the pool is busy with another caller. */
+ * threads; `thread` in [0, threads) selects scratch memory. Runs all tasks on the calling thread
+ * where the pool is busy with another caller. */
 typedef void sp_task_fn(void *context, int task, int thread);
 void sp_parallel(int threads, int tasks, sp_task_fn *fn, void *context);
 

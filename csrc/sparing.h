@@ -52,7 +52,8 @@ typedef struct {
     float conv_multiplier;     /* SP_RESIDUAL_QUANTIZED                                         */
     int residual_zero_point;   /* both residual modes                                           */
     float residual_multiplier; /* both residual modes                                           */
-    const uint8_t *table;      /* [256], applied last; or NULL                                  */
+    int fits; /* 1: acc * multiplier, and a residual on top, always fit int32 after rounding    */
+    const uint8_t *table; /* [256], applied last; or NULL                                       */
 } sp_epilogue;
 
 /* Dense convolution, nhwc. weights: for each group its panels, each [k_padded / k_group][columns]
@@ -70,8 +71,8 @@ typedef struct {
     sp_epilogue epilogue;
 } sp_conv_s8;
 
-/* Depthwise convolution (groups == in_c == out_c), nhwc. weights: [chunks][taps / k_group][nr]
- * [k_group], see csrc/depthwise_s8/depthwise_s8.h. 64 values behind the epilogue's bias and
+/* Depthwise convolution (groups == in_c == out_c), nhwc. weights: [chunks][rows][kernel_w][groups]
+ * [nr][k_group], see csrc/depthwise_s8/depthwise_s8.h. 64 values behind the epilogue's bias and
  * multiplier must be readable. */
 typedef struct {
     sp_conv_shape shape;

@@ -12,11 +12,12 @@ import numpy as np
 
 from ..ops import fused_spec as fs
 from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
-from . import native, packing
+from . import native
 from ._native import ffi, lib
 from .native import CData, NativeStep, pointer
 from .native_elementwise import check_size, fill_shape
 from .native_products import pack_product
+from .packing_depthwise import output_rows, pack_depthwise
 from .step import Array, ArraySpec, Layout, Shape, in_layout
 from .sums import channel_sums
 
@@ -28,13 +29,9 @@ def range_of(output: fs.OutputRange) -> tuple[int, int, int]:
 
 
 def choose_depthwise(weight: Array) -> native.Ukernel:
-    """The first runnable micro-kernel that holds such weights and needs no more channels."""
-    found = [
-        kernel
-        for kernel in native.ukernels("depthwise_s8")
-        if kernel.weight_bytes >= weight.dtype.itemsize
-    ]
-    return next((kernel for kernel in found if kernel.nr <= len(weight)), found[-1])
+    """The first runnable micro-kernel of the table that holds such weights."""
+    found = native.ukernels("depthwise_s8")
+    return next(k for k in found if k.weight_bytes >= weight.dtype.itemsize)
 
 
 def _with_slack(values: Array) -> Array:
@@ -48,6 +45,18 @@ def folded_bias(weight: Array, bias: fs.I32, x_zero_point: int) -> fs.I32:
     return _with_slack(folded.astype(np.uint32).view(np.int32))
 
 
+def fits_int32(spec: fs.ConvS8) -> bool:
+    """Whether the epilogue's values fit int32 when they are rounded, whatever the sums are."""
+    half = bool(np.all(spec.multiplier <= 0.5))  # |sum| <= 2^31
+    if spec.residual is None:
+        return half
+    residual = spec.residual
+    factors = [residual.multiplier]
+    if residual.conv_output is not None:
+        factors.append(residual.conv_multiplier)
+    return half and max(factors) < 2**20  # of values below 2^8
+
+
 def fill_epilogue(epilogue: CData, spec: fs.ConvS8, bias: fs.I32) -> list[Array]:
     """Fill an sp_epilogue; the arrays that it points to."""
     multiplier = _with_slack(spec.multiplier)
@@ -55,6 +64,7 @@ def fill_epilogue(epilogue: CData, spec: fs.ConvS8, bias: fs.I32) -> list[Array]
     epilogue.bias = pointer(bias, "int32_t *")
     epilogue.multiplier = pointer(multiplier, "float *")
     epilogue.output = range_of(spec.output)
+    epilogue.fits = fits_int32(spec)
     epilogue.residual_mode = lib.SP_RESIDUAL_NONE
     if spec.residual is not None:
         residual = spec.residual
@@ -113,8 +123,11 @@ def depthwise_s8(
     output = output_shape(spec, shapes)
     check_size(output, *shapes)
     ukernel = choose_depthwise(spec.weight)
-    taps = spec.weight.reshape(len(spec.weight), -1).astype(f"i{ukernel.weight_bytes}")
-    weights = packing.pack_depthwise(taps, ukernel.nr, ukernel.k_group)
+    window, k_group = spec.window, ukernel.k_group
+    stride_h = window.strides[0]
+    rows = output_rows(window.kernel[0], stride_h, window.dilations[0], k_group)
+    taps = spec.weight[:, 0].astype(f"i{ukernel.weight_bytes}")
+    weights = pack_depthwise(taps, rows, ukernel.nr, k_group, stride_h)
     params = ffi.new("sp_depthwise_s8 *")
     fill_shape(params.shape, spec.window, spec.groups, shapes[0], output)
     params.ukernel, params.x_zero_point = ukernel.index, spec.x_zero_point

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .native import aligned, aligned_empty
+from .native import aligned_empty
 from .step import Array
 
 COLUMN_GROUP = 16  # SP_COLUMN_GROUP in csrc/gemm_s8/gemm_s8.h
@@ -43,23 +43,3 @@ def pack_panels(rows: Array, nr: int, k_group: int) -> Array:
             place = packed[:, start * words.shape[2] : end * words.shape[2]]
             place.reshape(groups, -1, words.shape[2], width)[...] = panels.transpose(0, 1, 3, 2)
     return packed.view(rows.dtype).reshape(-1)
-
-
-def pack_depthwise(taps: Array, nr: int, k_group: int) -> Array:
-    """Chunks of channels: flat [chunks, ceil(T / k_group), nr, k_group].
-
-    taps: integer [C, T], the weights of each channel. The last chunk ends with the last channel
-    and so overlaps its neighbour where nr does not divide C; fewer than nr channels are one chunk
-    with zeros beyond them. The channels of a chunk of 32 stand in the order that
-    interleaving bytes within 128-bit lanes gives: 0-3, 16-19, 4-7, 20-23, ...
-    """
-    channels, count = taps.shape
-    padded = np.zeros((max(channels, nr), round_up(count, k_group)), taps.dtype)
-    padded[:channels, :count] = taps
-    starts = np.minimum(np.arange(0, channels, nr), len(padded) - nr)
-    order = np.arange(nr)
-    if nr == 32:
-        order = order.reshape(2, 4, 4).transpose(1, 0, 2).reshape(-1)
-    chunks = padded[starts[:, None] + order]  # [chunks, nr, T]
-    grouped = chunks.reshape(len(starts), nr, -1, k_group).transpose(0, 2, 1, 3)
-    return aligned(grouped.reshape(-1))

@@ -7,6 +7,7 @@ around the panels, tiles, blocks and vectors of these ones, in every instruction
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ pytest.importorskip("sparing.kernels._native", reason="built without a C compile
 
 from sparing.kernels import native, native_dense, packing
 from sparing.kernels.native_products import choose_gemm
+from sparing.kernels.packing_depthwise import find_chunks, output_rows, pack_depthwise
 
 BY_NAME = {kernel.name: kernel for kernel in KERNELS}
 ISAS = isas_to_test("c")
@@ -57,29 +59,38 @@ def test_panels_hold_each_weight_once_where_the_header_says(nr: int, k_group: in
         assert np.array_equal(packed, expected)
 
 
-@pytest.mark.parametrize("k_group", [1, 2, 4])
-def test_depthwise_chunks_end_with_the_last_channel(k_group: int) -> None:
+def test_depthwise_chunks_cover_every_channel_and_are_nearly_full() -> None:
+    for nr in (16, 32, 64):
+        for channels in range(1, 300):
+            chunks = find_chunks(channels, nr)
+            covered = {c for first, width in chunks for c in range(first, first + width)}
+            assert set(range(channels)) <= covered
+            assert all(width in (16, 32, 64) and width <= nr for _, width in chunks)
+            ends = [first + width for first, width in chunks]
+            assert max(ends) == max(channels, 16)  # kernels read no channel beyond the last
+            assert all(b[0] >= a for a, b in zip(ends[:-2], chunks[1:-1], strict=True))
+
+
+@pytest.mark.parametrize(("nr", "k_group"), [(64, 4), (32, 4), (32, 2), (16, 1)])
+def test_depthwise_weights_stand_where_the_header_says(nr: int, k_group: int) -> None:
     rng = np.random.default_rng(k_group)
-    for channels in (1, 15, 16, 17, 32, 40):
-        taps = rng.integers(1, 128, (channels, 9)).astype(np.int16)
-        packed = packing.pack_depthwise(taps, 16, k_group).reshape(
-            -1, -(-9 // k_group), 16, k_group
-        )
-        for chunk, first in enumerate(range(0, channels, 16)):
-            start = max(min(first, channels - 16), 0)
-            for lane in range(16):
-                stored = packed[chunk, :, lane].reshape(-1)
-                exists = start + lane < channels
-                assert np.array_equal(stored[:9], taps[start + lane] if exists else np.zeros(9))
-                assert not stored[9:].any()
-
-
-def test_depthwise_chunks_of_32_stand_in_the_order_of_interleaved_bytes() -> None:
-    taps = np.arange(1, 33, dtype=np.int8)[:, None]
-    packed = packing.pack_depthwise(taps, 32, 4).reshape(32, 4)
-    halves = [range(4), range(16, 20), range(4, 8), range(20, 24)]
-    assert [int(v) - 1 for v in packed[:16, 0]] == [c for half in halves for c in half]
-    assert not packed[:, 1:].any()
+    for channels, kernel_h, stride in ((3, 3, 1), (16, 5, 2), (40, 2, 1), (100, 3, 2)):
+        weight = rng.integers(1, 128, (channels, kernel_h, 3)).astype(np.int16)
+        rows = output_rows(kernel_h, stride, 1, k_group)
+        packed = pack_depthwise(weight, rows, nr, k_group, stride)
+        chunks = find_chunks(channels, nr)
+        padded_h = packing.round_up(kernel_h, k_group)
+        taken = packed.reshape(len(chunks), rows, 3, -1, nr, k_group)
+        assert taken.shape[3] == padded_h // k_group
+        for c, r, j, g, lane, i in np.ndindex(taken.shape):
+            first, width = chunks[c]
+            within = lane  # channels 0-3 of every 16, then 4-7, ...
+            if nr > 16:
+                lanes = nr // 16
+                within = lane // 4 % lanes * 16 + lane // (4 * lanes) * 4 + lane % 4
+            channel, tap = first + within % width, g * k_group + i - r * stride
+            exists = channel < channels and 0 <= tap < kernel_h
+            assert taken[c, r, j, g, lane, i] == (weight[channel, tap, j] if exists else 0)
 
 
 def test_bias_folds_the_zero_point_modulo_2_32() -> None:
@@ -98,12 +109,24 @@ def test_weights_take_as_many_bytes_as_they_need(isa: str) -> None:
         for dtype in (np.int8, np.int16):
             weight = np.zeros((40, 8), dtype)
             assert choose_gemm(weight).weight_bytes == weight.itemsize
-            wide = native_dense.choose_depthwise(weight)
-            assert wide.weight_bytes >= weight.itemsize and wide.nr <= 40
-            few = native_dense.choose_depthwise(weight[:5])
-            assert few.nr == 16  # the kernels that take fewer channels than a vector
+            depthwise = native_dense.choose_depthwise(weight)
+            assert depthwise.weight_bytes >= weight.itemsize
             in_use = {native.isa(), "avx2", "portable"} if isa != "portable" else {"portable"}
-            assert {wide.isa, few.isa} <= in_use
+            assert depthwise.isa in in_use
+
+
+def test_only_multipliers_that_keep_sums_in_int32_are_said_to_fit() -> None:
+    spec = conv_s8("plain", (1, 4, 3, 3), 3).spec
+    added = conv_s8("added", (1, 4, 3, 3), 3, residual="quantized").spec
+    assert isinstance(spec, fs.ConvS8) and isinstance(added, fs.ConvS8) and added.residual
+    small = np.array([0.5, 2**-30, 0.1], np.float32)
+    large = np.nextafter(small, np.float32(1))
+    assert native_dense.fits_int32(replace(spec, multiplier=small))
+    assert not native_dense.fits_int32(replace(spec, multiplier=large))
+    assert native_dense.fits_int32(replace(added, multiplier=small))
+    for name in ("multiplier", "conv_multiplier"):
+        residual = replace(added.residual, **{name: np.float32(2**21)})
+        assert not native_dense.fits_int32(replace(added, multiplier=small, residual=residual))
 
 
 def test_detail_names_the_micro_kernel() -> None:

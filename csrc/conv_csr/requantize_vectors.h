@@ -20,7 +20,7 @@ SP_INLINE void requantize_rows(const sp_epilogue *e, const struct finished *f,
                 .sum = {f->sums[r] + lane}, .residual = {residual[r] + lane}, .y = {y[r] + lane}};
             sums total[VECTORS];
             load_totals(p, 1, total);
-            finish_totals(&k, &c, p, 1, mode, total);
+            finish_totals(&k, &c, p, 1, mode, 0, total);
         }
     }
 }

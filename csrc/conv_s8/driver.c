@@ -32,13 +32,13 @@ static size_t patch_bytes(const sp_conv_s8 *p, const struct sp_ukernel_entry *ke
     return (size_t)p->k_padded * (size_t)sp_activation_bytes(kernel);
 }
 
-static sp_conv_s8_fused_fn *find_fused(const struct sp_ukernel_entry *kernel)
+static sp_conv_s8_fused_fn *find_fused(const struct sp_ukernel_entry *kernel, const sp_epilogue *e)
 {
 #ifdef SP_X86
-    if (kernel->isa == SP_ISA_AVX512VNNI)
+    if (kernel->isa == SP_ISA_AVX512VNNI && e->fits)
         return sp_conv_s8_fused_avx512vnni;
 #endif
-    (void)kernel;
+    (void)kernel, (void)e;
     return NULL;
 }
 
@@ -47,7 +47,7 @@ static struct job plan_job(const sp_conv_s8 *p, int threads)
     const sp_conv_shape *s = &p->shape;
     struct job job = {.p = p, .kernel = &sp_ukernels[p->ukernel]};
     const int nr = job.kernel->nr;
-    job.fused = find_fused(job.kernel);
+    job.fused = find_fused(job.kernel, &p->epilogue);
     job.pixels = s->batch * s->out_h * s->out_w;
     job.group_columns = s->out_c / s->groups;
     job.group_panels = (job.group_columns + nr - 1) / nr;
@@ -127,7 +127,8 @@ static void run_panel(const struct job *job, const struct sp_panels *panels, str
                       const void *patches, const struct sp_rows *rows, int32_t *sum)
 {
     const sp_epilogue *epilogue = &job->p->epilogue;
-    if (job->fused && panel.count == job->kernel->nr) {
+    const int count = panel.count;
+    if (job->fused && (count == 64 || count == 32 || count == 16)) {
         job->fused(epilogue, rows, patches, job->patch_stride, panel.weights, panels->k);
         return;
     }

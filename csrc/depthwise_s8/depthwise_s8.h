@@ -1,32 +1,76 @@
-/* What the driver and the micro-kernels of the depthwise int8 convolution share. */
+/* What the driver and the micro-kernels of the depthwise int8 convolution share.
+ *
+ * Bytes of several input rows are interleaved, so that one instruction multiplies and adds a
+ * channel's taps of k_group rows at once. The interleaved columns serve every output pixel that
+ * sees them, in `rows` output rows: as many as fit in the rows that are interleaved anyway. */
 #ifndef SPARING_DEPTHWISE_S8_H
 #define SPARING_DEPTHWISE_S8_H
 
 #include "internal.h"
 
-/* `pixels` output pixels of a row whose taps all lie `step` bytes further from pixel to pixel:
- * sum[i][c] = sum_t tap[t][i * step + c] * w[t][c].
+/* How output rows share input rows. Output row r of a band starts r * stride_h rows below the
+ * first; its weights are shifted as far, between zeros. */
+struct sp_band {
+    int groups; /* of k_group input rows */
+    int rows;   /* output rows */
+};
+
+SP_INLINE struct sp_band sp_find_band(const sp_conv_shape *s, int k_group)
+{
+    struct sp_band band = {(s->kernel_h + k_group - 1) / k_group, 1};
+    if (s->dilation_h == 1)
+        band.rows = (band.groups * k_group - s->kernel_h) / s->stride_h + 1;
+    return band;
+}
+
+/* Channels that are computed together: nr, or half or a quarter as many (not below 16), of two or
+ * four neighbouring pixels. The last chunk ends with the last channel, so that it may overlap its
+ * neighbour. Fewer than 16 channels are one chunk of 16. */
+struct sp_chunk {
+    int first, width;
+};
+
+/* The chunk that begins at channel `at`, or before it at the end. The widest that is more than
+ * three quarters full. */
+SP_INLINE struct sp_chunk sp_find_chunk(int at, int channels, int nr)
+{
+    int width = nr;
+    while (width > 16 && (width > channels || 4 * (channels - at) <= 3 * width))
+        width /= 2;
+    return (struct sp_chunk){SP_MAX(SP_MIN(at, channels - width), 0), width};
+}
+
+/* One chunk of a strip: pixels that lie side by side in the rows of a band.
  *
- * weights: [chunks][groups][nr][k_group], groups = ceil(taps / k_group), missing taps zero. A chunk
- * is nr neighbouring channels; the last one ends with the last channel, so it overlaps its
- * neighbour where nr does not divide the channels (fewer than nr channels: zeros beyond them; only
- * micro-kernels of 16 channels take fewer). packing.py has the order of channels in a chunk.
- * tap: a multiple of k_group pointers, the surplus ones readable like the others.
- * sum: [pixels][channels]. No channel beyond `channels` is read or written. */
+ * weights: [rows][kernel_w][groups] vectors of [nr][k_group], packing_depthwise.py has the order
+ * of the channels. row[i], step[i]: the chunk's first channel in column 0 of the i-th input row,
+ * and the bytes from column to column: 0 where the row lies outside the image and is x_zero_point
+ * everywhere. */
 struct sp_depthwise_run {
-    const uint8_t *const *tap;
-    int groups;
-    size_t step;
-    int pixels, channels;
+    const sp_depthwise_s8 *p;
+    struct sp_band band;
+    struct sp_chunk chunk;
     const void *weights;
-    int32_t *sum;
+    const uint8_t *const *row;
+    const size_t *step;
+    const uint8_t *outside;  /* 64 bytes of x_zero_point */
+    int rows;                /* output rows that exist */
+    int first, pixels;       /* of each row */
+    uint8_t *y;              /* the chunk's first channel in the strip's first pixel */
+    const uint8_t *residual; /* likewise, or NULL */
+    uint8_t *columns;        /* room for the strip's interleaved columns */
 };
 typedef void sp_depthwise_s8_fn(const struct sp_depthwise_run *run);
 
-/* First channel of a chunk. */
-SP_INLINE int sp_chunk_start(int chunk, int nr, int channels)
+/* Columns between the first and the last tap of an output. */
+SP_INLINE int sp_reach(const sp_conv_shape *s) { return (s->kernel_w - 1) * s->dilation_w; }
+
+/* The input of the chunk's first channel, or the padding. */
+SP_INLINE const uint8_t *sp_input_at(const struct sp_depthwise_run *run, int row, int column)
 {
-    return SP_MAX(SP_MIN(chunk * nr, channels - nr), 0);
+    if (column < 0 || column >= run->p->shape.in_w)
+        return run->outside;
+    return run->row[row] + (size_t)column * run->step[row];
 }
 
 #endif

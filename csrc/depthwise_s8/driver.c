@@ -1,134 +1,188 @@
-/* Depthwise int8 convolution, nhwc.
- *
- * An output row is cut into runs of pixels whose taps are all inside the image or all outside, so
- * that a micro-kernel needs one pointer a tap. Taps outside point into a row of x_zero_point. */
+/* Depthwise int8 convolution, nhwc: bands of output rows, cut into strips whose input stays in the
+ * L1 cache while the chunks of channels pass by. */
 #include "depthwise_s8.h"
 
 #include <string.h>
 
-#include "epilogue/epilogue.h"
 #include "operators.h"
 #include "ukernels.h"
 
 enum {
-    SUMS = 2048, /* int32 sums of a run: they stay in the L1 cache, or nearly */
-    FEWEST_PIXELS = 4
+    OUTSIDE_BYTES = 64,
+    COLUMN_BYTES = 16384, /* a strip's interleaved columns: half of the L1 cache */
+    INPUT_BYTES = 65536,  /* a strip's input: a small part of the L2 cache */
+    FEWEST_PIXELS = 8,    /* of a strip: neighbouring strips read the same columns */
+    MOST_PIECES = 4,      /* pixels that a vector of one chunk may hold */
+    WORTH_A_THREAD = 8192 /* outputs; a few microseconds */
 };
 
 struct job {
     const sp_depthwise_s8 *p;
     const sp_context *context;
     const struct sp_ukernel_entry *kernel;
-    int taps, groups; /* groups of k_group taps */
-    int most_pixels;  /* of a run */
-    size_t padding_bytes, sum_bytes, tap_bytes;
+    struct sp_band band;
+    int input_rows;   /* of a band */
+    int bands;        /* of an image */
+    int strip_pixels; /* the most */
+    int chunk_tasks;  /* chunks that do not overlap another, or the last two together */
+    int ranges;       /* of chunk tasks, where there are few bands */
+    size_t weight_bytes, column_bytes, list_bytes;
 };
 
-static struct job plan_job(const sp_depthwise_s8 *p)
+/* Chunks, not counting the one that overlaps another. */
+static int count_chunk_tasks(int channels, int nr)
+{
+    int count = 0;
+    for (int at = 0; at < channels;) {
+        const struct sp_chunk chunk = sp_find_chunk(at, channels, nr);
+        count += chunk.first == at;
+        at = chunk.first + chunk.width;
+    }
+    return count;
+}
+
+/* Pixels of a strip, in whole vectors, that need no more than some columns. */
+static int pixels_of_columns(const sp_conv_shape *s, int columns)
+{
+    const int pixels = (columns - 1 - sp_reach(s)) / s->stride_w + 1;
+    return SP_MAX(pixels, 0) / MOST_PIECES * MOST_PIECES;
+}
+
+static struct job plan_job(const sp_depthwise_s8 *p, int threads)
 {
     const sp_conv_shape *s = &p->shape;
     struct job job = {.p = p, .kernel = &sp_ukernels[p->ukernel]};
-    const int k_group = job.kernel->k_group;
-    job.taps = s->kernel_h * s->kernel_w;
-    job.groups = (job.taps + k_group - 1) / k_group;
-    job.most_pixels = SP_MIN(SP_MAX(SUMS / s->in_c, FEWEST_PIXELS), s->out_w);
-    /* A run outside the image reads the padding row as it would the input. */
-    size_t pixels_apart = (size_t)(job.most_pixels - 1) * (size_t)s->stride_w;
-    job.padding_bytes = SP_ROUND_UP((pixels_apart + 1) * (size_t)s->in_c, 64);
-    size_t sums = (size_t)job.most_pixels * (size_t)s->in_c + SP_EPILOGUE_SLACK;
-    job.sum_bytes = SP_ROUND_UP(sums * sizeof(int32_t), 64);
-    job.tap_bytes = (size_t)(job.groups * k_group) * sizeof(uint8_t *);
+    const int nr = job.kernel->nr, k_group = job.kernel->k_group;
+    job.band = sp_find_band(s, k_group);
+    job.input_rows = job.band.groups * k_group;
+    job.bands = (s->out_h + job.band.rows - 1) / job.band.rows;
+    const int column = job.band.groups * nr * k_group * job.kernel->weight_bytes;
+    const int columns = SP_MIN(COLUMN_BYTES / column, INPUT_BYTES / (job.input_rows * s->in_c));
+    job.strip_pixels = SP_MAX(pixels_of_columns(s, columns), FEWEST_PIXELS);
+    const int vectors = SP_MIN(job.strip_pixels, SP_ROUND_UP(s->out_w, MOST_PIECES));
+    job.column_bytes =
+        ((size_t)(vectors - 1) * (size_t)s->stride_w + (size_t)sp_reach(s) + 1) * (size_t)column;
+    job.weight_bytes = (size_t)column * (size_t)s->kernel_w * (size_t)job.band.rows;
+    job.list_bytes = SP_ROUND_UP((size_t)job.input_rows * sizeof(void *), 64);
+    job.chunk_tasks = count_chunk_tasks(s->in_c, nr);
+    job.ranges = 1;
+    if (s->batch * job.bands < 4 * threads)
+        job.ranges = SP_MIN(threads, job.chunk_tasks);
     return job;
 }
 
 size_t sp_scratch_depthwise_s8(const void *params)
 {
-    struct job job = plan_job(params);
-    return job.padding_bytes + job.sum_bytes + job.tap_bytes;
+    const struct job job = plan_job(params, 1);
+    return OUTSIDE_BYTES + job.column_bytes + 2 * job.list_bytes;
 }
 
-/* Pixels from x on whose columns of taps all lie inside the image; else one pixel, at the border.
- */
-static int run_length(const struct job *job, int x)
+/* A thread's scratch memory. */
+struct memory {
+    uint8_t *outside, *columns;
+    const uint8_t **row;
+    size_t *step;
+};
+
+static struct memory find_memory(const struct job *job, int thread)
 {
-    const sp_conv_shape *s = &job->p->shape;
-    const int left = x * s->stride_w - s->pad_left;
-    const int last = s->in_w - 1 - (s->kernel_w - 1) * s->dilation_w; /* leftmost column of a run */
-    if (left < 0 || left > last)
-        return 1;
-    return SP_MIN(SP_MIN((last - left) / s->stride_w + 1, s->out_w - x), job->most_pixels);
+    char *at = job->context->scratch + (size_t)thread * job->context->scratch_per_thread;
+    char *lists = at + OUTSIDE_BYTES + job->column_bytes;
+    return (struct memory){(uint8_t *)at, (uint8_t *)at + OUTSIDE_BYTES, (const uint8_t **)lists,
+                           (size_t *)(lists + job->list_bytes)};
 }
 
-static void find_taps(const struct job *job, const uint8_t *image, int y, int x,
-                      const uint8_t *padding, const uint8_t **tap)
+static void find_input_rows(const struct job *job, int image, int first_row, int channel,
+                            const struct memory *memory)
 {
     const sp_conv_shape *s = &job->p->shape;
-    const int top = y * s->stride_h - s->pad_top, left = x * s->stride_w - s->pad_left;
-    int t = 0;
-    for (int i = 0; i < s->kernel_h; i++) {
-        const int row = top + i * s->dilation_h, row_outside = row < 0 || row >= s->in_h;
-        for (int j = 0; j < s->kernel_w; j++) {
-            const int column = left + j * s->dilation_w;
-            const int64_t at = ((int64_t)row * s->in_w + column) * s->in_c;
-            const int outside = row_outside || column < 0 || column >= s->in_w;
-            tap[t++] = outside ? padding : image + at;
-        }
+    const size_t row_bytes = (size_t)s->in_w * (size_t)s->in_c;
+    const uint8_t *x = (const uint8_t *)job->context->input[0] + channel +
+                       (size_t)image * (size_t)s->in_h * row_bytes;
+    for (int i = 0; i < job->input_rows; i++) {
+        const int y = first_row * s->stride_h - s->pad_top + i * s->dilation_h;
+        const int inside = y >= 0 && y < s->in_h;
+        memory->row[i] = inside ? x + (size_t)y * row_bytes : memory->outside;
+        memory->step[i] = inside ? (size_t)s->in_c : 0;
     }
-    while (t < job->groups * job->kernel->k_group)
-        tap[t++] = padding; /* its weights are zero */
 }
 
-static void finish(const struct job *job, size_t pixel, int pixels, const int32_t *sum)
+/* Where a strip lies. */
+struct part {
+    int image, row, first, pixels;
+};
+
+static void run_chunk(const struct job *job, struct part part, struct sp_chunk chunk,
+                      const char *weights, const struct memory *memory)
 {
     const sp_depthwise_s8 *p = job->p;
-    const size_t channels = (size_t)p->shape.in_c, at = pixel * channels;
+    const sp_conv_shape *s = &p->shape;
+    const size_t row = (size_t)part.image * (size_t)s->out_h + (size_t)part.row;
+    const size_t pixel = row * (size_t)s->out_w + (size_t)part.first;
+    const size_t at = pixel * (size_t)s->in_c + (size_t)chunk.first;
     const int has_residual = p->epilogue.residual_mode != SP_RESIDUAL_NONE;
-    struct sp_rows block = {
-        .sum = sum,
-        .sum_stride = channels,
-        .rows = pixels,
-        .first = 0,
-        .count = p->shape.in_c,
-        .residual = has_residual ? (const uint8_t *)job->context->input[1] + at : NULL,
+    find_input_rows(job, part.image, part.row, chunk.first, memory);
+    const struct sp_depthwise_run run = {
+        .p = p,
+        .band = job->band,
+        .chunk = chunk,
+        .weights = weights,
+        .row = memory->row,
+        .step = memory->step,
+        .outside = memory->outside,
+        .rows = SP_MIN(job->band.rows, s->out_h - part.row),
+        .first = part.first,
+        .pixels = part.pixels,
         .y = (uint8_t *)job->context->output + at,
-        .stride = channels,
+        .residual = has_residual ? (const uint8_t *)job->context->input[1] + at : NULL,
+        .columns = memory->columns,
     };
-    sp_epilogue_of(job->kernel->isa)(&p->epilogue, &block);
+    ((sp_depthwise_s8_fn *)job->kernel->run)(&run);
 }
 
-/* A task is a row of output pixels. */
-static void run_row(void *argument, int task, int thread)
+/* Chunk tasks [first, last). One that overlaps another belongs to the same task, so that no two
+ * threads write to the same place. */
+static void run_chunks(const struct job *job, struct part part, int first, int last,
+                       const struct memory *memory)
+{
+    const int channels = job->p->shape.in_c;
+    const char *weights = job->p->weights;
+    for (int at = 0, i = -1; at < channels; weights += job->weight_bytes) {
+        const struct sp_chunk chunk = sp_find_chunk(at, channels, job->kernel->nr);
+        i += chunk.first == at;
+        at = chunk.first + chunk.width;
+        if (i >= first && i < last)
+            run_chunk(job, part, chunk, weights, memory);
+    }
+}
+
+/* A task is a band of one image and a range of chunks. */
+static void run_task(void *argument, int task, int thread)
 {
     const struct job *job = argument;
     const sp_conv_shape *s = &job->p->shape;
-    const int image = task / s->out_h, y = task % s->out_h;
-    char *scratch = job->context->scratch + (size_t)thread * job->context->scratch_per_thread;
-    uint8_t *padding = (uint8_t *)scratch;
-    int32_t *sum = (int32_t *)(scratch + job->padding_bytes);
-    const uint8_t **tap = (const uint8_t **)(scratch + job->padding_bytes + job->sum_bytes);
-    const uint8_t *x =
-        (const uint8_t *)job->context->input[0] + (size_t)image * s->in_h * s->in_w * s->in_c;
-    memset(padding, job->p->x_zero_point, job->padding_bytes);
-    for (int first = 0, n; first < s->out_w; first += n) {
-        n = run_length(job, first);
-        find_taps(job, x, y, first, padding, tap);
-        struct sp_depthwise_run run = {
-            .tap = tap,
-            .groups = job->groups,
-            .step = (size_t)s->stride_w * (size_t)s->in_c,
-            .pixels = n,
-            .channels = s->in_c,
-            .weights = job->p->weights,
-            .sum = sum,
+    const struct memory memory = find_memory(job, thread);
+    const int range = task % job->ranges, band = task / job->ranges;
+    const int first = job->chunk_tasks * range / job->ranges;
+    const int last = job->chunk_tasks * (range + 1) / job->ranges;
+    memset(memory.outside, job->p->x_zero_point, OUTSIDE_BYTES);
+    for (int x = 0; x < s->out_w; x += job->strip_pixels) {
+        const struct part part = {
+            band / job->bands,
+            band % job->bands * job->band.rows,
+            x,
+            SP_MIN(job->strip_pixels, s->out_w - x),
         };
-        ((sp_depthwise_s8_fn *)job->kernel->run)(&run);
-        finish(job, (size_t)task * (size_t)s->out_w + (size_t)first, n, sum);
+        run_chunks(job, part, first, last, &memory);
     }
 }
 
 void sp_op_depthwise_s8(const void *params, const sp_context *context)
 {
-    struct job job = plan_job(params);
+    const sp_depthwise_s8 *p = params;
+    const double outputs = (double)p->shape.out_h * p->shape.out_w * p->shape.in_c * p->shape.batch;
+    const int threads = (int)SP_MAX(SP_MIN(outputs / WORTH_A_THREAD, context->threads), 1);
+    struct job job = plan_job(p, threads);
     job.context = context;
-    sp_parallel(context->threads, job.p->shape.batch * job.p->shape.out_h, run_row, &job);
+    sp_parallel(threads, p->shape.batch * job.bands * job.ranges, run_task, &job);
 }

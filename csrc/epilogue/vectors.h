@@ -3,14 +3,15 @@
  * or half or a quarter as many channels of two or four pixels: the widest that fits what is left.
  *
  * Requantization differs from requantize.h in its steps, not in its results. The upper end of the
- * range is clamped in float, before the conversion, which a large value would overflow. The
- * conversion rounds half to even. The lower end is clamped last: packing saturates small values,
- * and so does the conversion, to the smallest int32.
+ * range is clamped in float, before the conversion, which a large value would overflow; where all
+ * values are known to fit int32 (sp_epilogue.fits), it is clamped last. The conversion rounds half
+ * to even. The lower end is always clamped last: packing saturates small values, and so does the
+ * conversion, to the smallest int32.
  *
  * The file defines: LANES (of a vector); `sums` and `reals`, vectors of int32 and float; `octets`,
  * four vectors' worth of uint8; load_sums, load_reals, add_sums, to_reals, add, multiply, minimum,
  * maximum, round_even, all_reals, all_sums; widen (LANES uint8 to sums); struct packer,
- * make_packer and pack (see below). */
+ * make_packer, pack, pack_lanes and store_parts (see there). */
 #include "copy_short.h"
 #include "epilogue.h"
 
@@ -34,7 +35,7 @@ struct place {
 SP_INLINE struct place find_pixels(const struct sp_rows *r, const struct channels *c, int row,
                                    int pixels, int left)
 {
-    struct place p;
+    struct place p = {0};
     SP_UNROLL for (int i = 0; i < pixels; i++)
     {
         const size_t at = (size_t)(row + SP_MIN(i, left - 1));
@@ -90,8 +91,8 @@ SP_INLINE void store(const struct channels *c, struct place p, int pixels, octet
         return;
     }
     memcpy(copy, &packed, BYTES);
-    for (int i = 0; i < pixels; i++)
-        sp_copy_short(p.y[i], copy + i * each, c->count);
+    SP_UNROLL for (int i = 0; i < pixels; i++)
+        sp_copy_short(p.y[i], copy + i * each, SP_MIN(c->count, each));
 }
 
 /* rint, clamp: values between, in units of the conv's own output. */
@@ -122,9 +123,9 @@ SP_INLINE struct constants make_constants(const sp_epilogue *e)
     };
 }
 
-/* mode: the epilogue's, a constant where this is inlined. */
+/* mode, fits: the epilogue's, constants where this is inlined. */
 SP_INLINE void finish_totals(const struct constants *k, const struct channels *c, struct place p,
-                             int pixels, int mode, const sums *total)
+                             int pixels, int mode, int fits, const sums *total)
 {
     reals real[VECTORS], residual[VECTORS];
     scale_totals(c, pixels, total, real);
@@ -135,7 +136,7 @@ SP_INLINE void finish_totals(const struct constants *k, const struct channels *c
                        residual);
         SP_UNROLL for (int j = 0; j < VECTORS; j++) real[j] = add(real[j], residual[j]);
     }
-    store(c, p, pixels, pack(real, &k->packer));
+    store(c, p, pixels, pack(real, &k->packer, fits));
 }
 
 SP_INLINE void finish_rows(const struct constants *k, const struct channels *c,
@@ -147,7 +148,7 @@ SP_INLINE void finish_rows(const struct constants *k, const struct channels *c,
         const struct place p = left >= pixels ? find_pixels(r, c, row, pixels, pixels)
                                               : find_pixels(r, c, row, pixels, left);
         load_totals(p, pixels, total);
-        finish_totals(k, c, p, pixels, mode, total);
+        finish_totals(k, c, p, pixels, mode, 0, total);
     }
 }
 

@@ -1,4 +1,10 @@
-/* vectors.h in AVX2, vectors of 8 sums: compiled in the files that include this. */
+/* The epilogue's operations on AVX2 vectors of 8 sums; include inside SP_TARGET_AVX2 or
+ * SP_TARGET_AVXVNNI. */
+#ifndef SPARING_VECTORS_AVX2_H
+#define SPARING_VECTORS_AVX2_H
+
+#include "target.h"
+
 enum { LANES = 8 };
 typedef __m256i sums;
 typedef __m256 reals;
@@ -25,7 +31,7 @@ SP_INLINE sums widen(const uint8_t *x)
 
 struct packer {
     reals high;
-    __m256i zero_point, low; /* int16, uint8 */
+    __m256i zero_point, low, highest; /* int16, uint8, uint8 */
 };
 
 SP_INLINE struct packer make_packer(sp_range r)
@@ -34,19 +40,27 @@ SP_INLINE struct packer make_packer(sp_range r)
         _mm256_set1_ps((float)(r.hi - r.zero_point)),
         _mm256_set1_epi16((int16_t)r.zero_point),
         _mm256_set1_epi8((char)r.lo),
+        _mm256_set1_epi8((char)r.hi),
     };
 }
 
-/* Packing works within 128-bit lanes; the permutation puts groups of four channels in order. */
-SP_INLINE octets pack(const reals *real, const struct packer *r)
+/* Packing works within 128-bit lanes: a lane of the result holds that lane of each vector. */
+SP_INLINE octets pack_lanes(const reals *real, const struct packer *r, int fits)
 {
-    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     __m256i q[4];
-    SP_UNROLL for (int j = 0; j < 4; j++) q[j] = _mm256_cvtps_epi32(minimum(real[j], r->high));
+    SP_UNROLL for (int j = 0; j < 4; j++) q[j] =
+        _mm256_cvtps_epi32(fits ? real[j] : minimum(real[j], r->high));
     const __m256i a = _mm256_adds_epi16(_mm256_packs_epi32(q[0], q[1]), r->zero_point);
     const __m256i b = _mm256_adds_epi16(_mm256_packs_epi32(q[2], q[3]), r->zero_point);
-    const __m256i packed = _mm256_max_epu8(_mm256_packus_epi16(a, b), r->low);
-    return _mm256_permutevar8x32_epi32(packed, order);
+    const __m256i packed = _mm256_packus_epi16(a, b);
+    return _mm256_max_epu8(fits ? _mm256_min_epu8(packed, r->highest) : packed, r->low);
+}
+
+/* Puts the groups of four channels in order. */
+SP_INLINE octets pack(const reals *real, const struct packer *r, int fits)
+{
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    return _mm256_permutevar8x32_epi32(pack_lanes(real, r, fits), order);
 }
 
 SP_INLINE void store_parts(uint8_t *const *y, int parts, octets packed)
@@ -60,3 +74,5 @@ SP_INLINE void store_parts(uint8_t *const *y, int parts, octets packed)
 }
 
 #include "vectors.h"
+
+#endif

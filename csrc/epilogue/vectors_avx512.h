@@ -30,7 +30,7 @@ SP_INLINE sums widen(const uint8_t *x)
 
 struct packer {
     reals high;
-    __m512i zero_point, low; /* int16, uint8 */
+    __m512i zero_point, low, highest; /* int16, uint8, uint8 */
 };
 
 SP_INLINE struct packer make_packer(sp_range r)
@@ -39,20 +39,27 @@ SP_INLINE struct packer make_packer(sp_range r)
         _mm512_set1_ps((float)(r.hi - r.zero_point)),
         _mm512_set1_epi16((int16_t)r.zero_point),
         _mm512_set1_epi8((char)r.lo),
+        _mm512_set1_epi8((char)r.hi),
     };
 }
 
-/* Packing works within 128-bit lanes, so that groups of four channels come out as a 4x4 transpose,
- * which the permutation undoes. */
-SP_INLINE octets pack(const reals *real, const struct packer *r)
+/* Packing works within 128-bit lanes: a lane of the result holds that lane of each vector. */
+SP_INLINE octets pack_lanes(const reals *real, const struct packer *r, int fits)
 {
-    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     __m512i q[4];
-    SP_UNROLL for (int j = 0; j < 4; j++) q[j] = _mm512_cvtps_epi32(minimum(real[j], r->high));
+    SP_UNROLL for (int j = 0; j < 4; j++) q[j] =
+        _mm512_cvtps_epi32(fits ? real[j] : minimum(real[j], r->high));
     const __m512i a = _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), r->zero_point);
     const __m512i b = _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), r->zero_point);
-    const __m512i packed = _mm512_max_epu8(_mm512_packus_epi16(a, b), r->low);
-    return _mm512_permutexvar_epi32(order, packed);
+    const __m512i packed = _mm512_packus_epi16(a, b);
+    return _mm512_max_epu8(fits ? _mm512_min_epu8(packed, r->highest) : packed, r->low);
+}
+
+/* Groups of four channels come out of the packing as a 4x4 transpose, which this undoes. */
+SP_INLINE octets pack(const reals *real, const struct packer *r, int fits)
+{
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_permutexvar_epi32(order, pack_lanes(real, r, fits));
 }
 
 SP_INLINE void store_parts(uint8_t *const *y, int parts, octets packed)
