@@ -31,7 +31,6 @@ from numpy.typing import NDArray
 from ..compression.finetune import finetune
 from ..compression.prune import prune
 from ..compression.quantize import quantize
-from ..console import progress
 from ..evaluation import evaluate
 from ..fold import simplify
 from ..formats import load, save
@@ -95,17 +94,16 @@ class Lesson:
         """The model after `epochs`, of which fractions count."""
         passes = max(1, math.ceil(epochs))
         data = Augmented(self.images, self.labels, epochs / passes, self.seed + seed)
-        with progress("training", passes * len(data)) as advance:
-            return finetune(
-                model,
-                data,
-                passes,
-                learning_rate=learning_rate,
-                teacher=self.teacher,
-                seed=self.seed + seed,
-                threads=self.threads,
-                progress=lambda epoch, loss: advance(1),
-            )
+        return finetune(
+            model,
+            data,
+            passes,
+            learning_rate=learning_rate,
+            teacher=self.teacher,
+            seed=self.seed + seed,
+            threads=self.threads,
+            progress=True,
+        )
 
     def calibration(self) -> list[dict[str, NDArray[np.float32]]]:
         rng = np.random.default_rng(self.seed)
@@ -148,7 +146,10 @@ def steps(row: str, lesson: Lesson, epochs: float, integer_epochs: float) -> Map
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. weights: not zero, as a share. drop: in points of top-1."""
+    """One line of the table. weights: not zero, as a share. drop: in points of top-1.
+
+    seconds: of the step, without measuring.
+    """
 
     compression: str
     weights: float
@@ -184,25 +185,50 @@ def measure(name: str, path: Path, dense: Model, test: Images, seconds: float) -
     )
 
 
+Settings = Mapping[str, float]
+
+
+def taken(name: str, step: Step, path: Path, lesson: Lesson, test: Images, before: Model) -> Row:
+    """Take a step and note what it gave, or read the note that an earlier run left."""
+    note = path.with_suffix(".json")
+    if note.exists():
+        return Row(**json.loads(note.read_text(encoding="utf-8")))
+    start = perf_counter()
+    save(step(before), path)
+    row = measure(name, path, lesson.teacher, test, perf_counter() - start)
+    write_whole(note, asdict(row))  # the last thing: where a note is, the model is whole
+    return row
+
+
+def write_whole(path: Path, values: Mapping[str, object]) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(values), encoding="utf-8")
+    part.replace(path)
+
+
+def claim(folder: Path, settings: Settings) -> None:
+    """Make the folder; an error if it holds models of other settings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    note = folder / "settings.json"
+    if not note.exists():
+        write_whole(note, settings)
+    elif (known := json.loads(note.read_text(encoding="utf-8"))) != settings:
+        raise SystemExit(f"finetune_default: expected a folder of {settings}, {folder} has {known}")
+
+
 def run(row: str, lesson: Lesson, test: Images, args: argparse.Namespace) -> None:
     """Take the steps that `--out` has no model of, and print a line for each."""
-    args.out.mkdir(parents=True, exist_ok=True)
     before = lesson.teacher
     planned = steps(row, lesson, args.epochs, args.integer_epochs)
     for number, (name, step) in enumerate(planned.items(), 1):
         path = args.out / f"{row}_{number}.sparing"
-        start = perf_counter()
-        if not path.exists():
-            part = path.with_suffix(".part.sparing")
-            save(step(before), part)
-            part.replace(path)  # a file that is there is whole
-        line = measure(name, path, lesson.teacher, test, perf_counter() - start)
+        line = taken(name, step, path, lesson, test, before)
         before = load(path)
         if args.json:
             print(json.dumps(asdict(line)), flush=True)
             continue
         print(
-            f"{line.compression:<48}{line.weights:8.1%}{line.file_bytes / 1000:9.1f}"
+            f"{line.compression:<52}{line.weights:8.1%}{line.file_bytes / 1000:9.1f}"
             f"{line.top1:8.2f}{line.drop:7.2f}{line.agreement:8.2f}{line.seconds:9.0f}",
             flush=True,
         )
@@ -226,13 +252,15 @@ def main(arguments: list[str] | None = None) -> None:
     (images, labels), (test_images, test_labels) = (
         load_images(args.data, part) for part in ("train", "t10k")
     )
+    chosen = ("epochs", "integer_epochs", "seed", "threads")
+    claim(args.out, {name: getattr(args, name) for name in chosen})
     dense = load(ASSETS / "resnet8_fashion_mnist.onnx")
     lesson = Lesson(images, labels.astype(np.int64), dense, args.seed, args.threads)
     how = preprocessing_of(dense)
     test = Images("input", test_images, test_labels.astype(np.int64), how, batch=100)
     if not args.json:
         print(
-            f"{'ResNet-8, 10,000 test images':<48}{'weights':>8}{'kB':>9}{'top-1':>8}{'drop':>7}"
+            f"{'ResNet-8, 10,000 test images':<52}{'weights':>8}{'kB':>9}{'top-1':>8}{'drop':>7}"
             f"{'agree':>8}{'seconds':>9}"
         )
     for row in ("sparse", "channels") if args.row == "both" else (args.row,):
