@@ -14,7 +14,17 @@ from typing import NoReturn
 
 from .errors import SparingError
 
-COMMANDS = ("demo", "info", "compress", "run", "evaluate", "bench", "explain", "export")
+COMMANDS = (
+    "demo",
+    "info",
+    "compress",
+    "sensitivity",
+    "run",
+    "evaluate",
+    "bench",
+    "explain",
+    "export",
+)
 BROKEN_PIPE = 128 + 13  # what a shell reports for a program that SIGPIPE ended
 
 

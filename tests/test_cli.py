@@ -63,7 +63,8 @@ def test_help_explains_each_command_with_an_example(command: str, capsys: CAPTUR
 def test_the_overview_names_every_command(capsys: CAPTURE) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert all(f"    {command} " in out for command in COMMANDS)
+    first_words = [line.split()[0] for line in out.splitlines() if line.startswith("    ")]
+    assert all(command in first_words for command in COMMANDS)
 
 
 def test_the_readme_shows_every_command_as_it_is_parsed() -> None:
@@ -176,6 +177,33 @@ def test_evaluate_compares_with_labels_and_another_model(
     same = output_of(["evaluate", net, "--data", photos, "--against", net], capsys)
     assert same["agreement"] == 1 and same["kl_divergence"] == 0
     assert same["sqnr_db"] is None  # infinite, which JSON cannot hold
+
+
+def test_sensitivity_lists_layers_worst_first(net: str, photos: str, capsys: CAPTURE) -> None:
+    arguments = ["sensitivity", net, "--calibration", photos, "--weight-bits", "4"]
+    found = output_of(arguments, capsys)["layers"]
+    images = sparing.images(photos, model=sparing.load(net))
+    want = {s.label: s for s in sparing.sensitivity(sparing.load(net), images, weight_bits=4)}
+    assert {one["label"]: one["divergence"] for one in found} == {
+        label: one.divergence for label, one in want.items()
+    }
+    worst = [one["divergence"] for one in found]
+    assert worst == sorted(worst, reverse=True)
+    assert main([*arguments, "--all-but"]) == 0
+    assert "signal to error" in capsys.readouterr().out
+
+
+def test_a_calibration_cache_serves_without_images(
+    net: str, photos: str, tmp_path: Path, capsys: CAPTURE
+) -> None:
+    cache, recipe = str(tmp_path / "ranges.json"), tmp_path / "recipe.toml"
+    recipe.write_text('[quantize]\nrounding = "nearest"\nbias_correction = false\n')
+    paths = [str(tmp_path / name) for name in ("one.sparing", "two.sparing")]
+    common = ["--recipe", str(recipe), "--calibration-cache", cache]
+    assert main(["compress", net, "-o", paths[0], *common, "--calibration", photos]) == 0
+    assert main(["compress", net, "-o", paths[1], *common]) == 0
+    one, two = (Path(path).read_bytes() for path in paths)
+    assert one == two
 
 
 def test_explain_lists_the_plan(small: str, capsys: CAPTURE) -> None:

@@ -45,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--recipe", metavar="FILE", help="what to do, in TOML (default: int8)")
     parser.add_argument(
+        "--calibration-cache",
+        metavar="FILE",
+        help="JSON file of activation ranges: written if absent, else used instead of measuring",
+    )
+    parser.add_argument(
         "--limit",
         type=positive,
         default=LIMIT,
@@ -75,7 +80,7 @@ def run(parsed: argparse.Namespace) -> int:
         compressed = found.model
     else:
         with progress("calibrating", 0 if data is None else len(data)) as advance:
-            compressed = apply_recipe(model, recipe, data, advance)
+            compressed = apply_recipe(model, recipe, data, advance, parsed.calibration_cache)
     save(compressed, parsed.output)
     after = _facts(parsed.output)
     status = 1 if found is not None and found.best is None else 0
