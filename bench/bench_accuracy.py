@@ -52,9 +52,10 @@ class Compression:
     subjects: tuple[str, ...] = (RESNET8, LITE0)
 
     def __call__(self, model: Model, calibration: Images) -> Model:
-        if self.pruned is not None:
-            model = prune(model, **self.pruned, calibration=calibration)
-        return quantize(model, calibration, **self.quantized)
+        if self.pruned is None:
+            return quantize(model, calibration, **self.quantized)
+        pruned = prune(model, **self.pruned, calibration=calibration)
+        return quantize(pruned, calibration, **self.quantized, original=model)
 
 
 SPARSE = {"criterion": "obs", "scope": "loss"}

@@ -37,10 +37,10 @@ def test_the_table_is_written_row_by_row_and_resumed(
 ) -> None:
     monkeypatch.setattr(bench_accuracy, "subjects", lambda: iter([subject(RESNET8)]))
     path = tmp_path / "results.jsonl"
-    arguments = ["--splits", "2", "--rows", "sparse50,nearest", "--results", str(path)]
+    arguments = ["--splits", "2", "--rows", "sparse50,sparse80", "--results", str(path)]
     bench_accuracy.main(arguments)
     table = capsys.readouterr().out
-    assert ROWS["nearest"].title in table
+    assert ROWS["sparse80"].title in table
     assert ROWS["sparse50"].title not in table  # not of this model
     results = list(Notebook(path).done.values())
     assert [result.split for result in results] == [0, 1]
