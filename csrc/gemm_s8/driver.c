@@ -94,6 +94,23 @@ static const void *prepare_rows(const sp_gemm_s8 *p, const struct sp_ukernel_ent
     return scratch;
 }
 
+/* The place of a block's results, into the caches while they are computed: stores to one row after
+ * the other, far apart, would each wait for their memory. */
+static void fetch_rows(const int32_t *y, size_t stride, int rows, int columns)
+{
+    enum { LINE = 64 / sizeof *y };
+    for (int row = 0; row < rows; row++)
+        for (int j = 0; j < columns; j += LINE)
+            __builtin_prefetch(y + (size_t)row * stride + j, 0, 2);
+}
+
+static void add_bias(const int32_t *restrict sum, const int32_t *restrict bias, int n,
+                     int32_t *restrict y)
+{
+    for (int j = 0; j < n; j++)
+        y[j] = sp_wrapping_add(sum[j], bias[j]);
+}
+
 static void run_task(void *argument, int task, int thread)
 {
     const struct job *job = argument;
@@ -111,13 +128,13 @@ static void run_task(void *argument, int task, int thread)
     for (int i = split->panels * range / split->ranges;
          i < split->panels * (range + 1) / split->ranges; i++) {
         const struct sp_panel panel = sp_find_panel(&job->panels, i);
-        sp_sum_panel(&job->panels, panel, a, stride, rows, sum);
         int32_t *y =
             (int32_t *)job->context->output + (size_t)first_row * (size_t)p->n + panel.first;
+        fetch_rows(y, (size_t)p->n, rows, panel.count);
+        sp_sum_panel(&job->panels, panel, a, stride, rows, sum);
         for (int row = 0; row < rows; row++)
-            for (int j = 0; j < panel.count; j++)
-                y[(size_t)row * (size_t)p->n + (size_t)j] =
-                    sp_wrapping_add(sum[row * kernel->nr + j], p->bias[panel.first + j]);
+            add_bias(sum + row * kernel->nr, p->bias + panel.first, panel.count,
+                     y + (size_t)row * (size_t)p->n);
     }
 }
 
