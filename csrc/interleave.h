@@ -19,7 +19,7 @@ SP_INLINE void sp_interleave_4(uint8_t *restrict words, const uint8_t *const row
     }
     for (; i < n; i++)
         for (int j = 0; j < 4; j++)
-            words[4 * i + j] = row[j][i];
+            words[4 * (size_t)i + (size_t)j] = row[j][i];
 }
 
 /* The inverse. */
@@ -41,7 +41,7 @@ SP_INLINE void sp_deinterleave_4(uint8_t *const row[4], const uint8_t *restrict 
     }
     for (; i < n; i++)
         for (int j = 0; j < 4; j++)
-            row[j][i] = words[4 * i + j];
+            row[j][i] = words[4 * (size_t)i + (size_t)j];
 }
 
 #endif

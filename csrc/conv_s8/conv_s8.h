@@ -7,7 +7,8 @@
 
 /* Copies the patches of output pixels [first, first + rows) of one group, in the order (kernel_h,
  * kernel_w, channel), to y: `stride` bytes between patches, activations of `bytes` bytes. Pixels
- * count through all images. */
+ * count through all images. SP_PATCH_SLACK bytes behind the patches may be written. */
+enum { SP_PATCH_SLACK = 32 };
 void sp_gather_s8(const sp_conv_s8 *p, const uint8_t *x, int group, int first, int rows, void *y,
                   size_t stride, int bytes);
 

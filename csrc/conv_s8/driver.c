@@ -70,7 +70,8 @@ size_t sp_scratch_conv_s8(const void *params)
     const sp_conv_s8 *p = params;
     struct job job = plan_job(p, 1);
     int rows = SP_MIN(sp_block_rows(job.kernel, p->k_padded), job.pixels);
-    return sum_bytes(&job, rows) + (job.direct ? 0 : (size_t)rows * job.patch_stride);
+    const size_t patches = (size_t)rows * job.patch_stride + SP_PATCH_SLACK;
+    return sum_bytes(&job, rows) + (job.direct ? 0 : patches);
 }
 
 static const void *find_patches(const struct job *job, int group, int first, int rows,

@@ -10,14 +10,34 @@ struct patch {
     int padding;  /* the value outside the image */
 };
 
-/* A patch inside the image whose rows of taps are each one stretch of memory. */
-SP_INLINE void put_inner_patch(const sp_conv_shape *s, struct patch at, void *to, int bytes)
+/* A patch inside the image whose rows of taps are each one stretch of memory. piece: bytes, at
+ * least a row's, that are copied whatever the row's length; 0: just the row. */
+SP_INLINE void put_inner_patch(const sp_conv_shape *s, struct patch at, void *to, int bytes,
+                               size_t piece)
 {
     const int row = s->kernel_w * at.channels;
     const int64_t apart = (int64_t)s->dilation_h * s->in_w * s->in_c;
     const uint8_t *from = at.image + ((int64_t)at.y * s->in_w + at.x) * s->in_c;
     for (int i = 0; i < s->kernel_h; i++)
-        sp_put(to, i * row, from + i * apart, row, bytes);
+        if (piece)
+            memcpy((uint8_t *)to + i * row, from + i * apart, piece);
+        else
+            sp_put(to, i * row, from + i * apart, row, bytes);
+}
+
+/* The same where rows are short, as in first layers. What is copied beyond a row is overwritten by
+ * the next row, or the next patch. Below the patch must lie another row of the image, so that
+ * nothing beyond the image is read. */
+SP_INLINE int put_short_rows(const sp_conv_shape *s, struct patch at, void *to)
+{
+    const int row = s->kernel_w * at.channels, image_row = s->in_w * s->in_c;
+    if (at.y + (s->kernel_h - 1) * s->dilation_h + 1 >= s->in_h || row > 32 || image_row < 32)
+        return 0;
+    if (row <= 16)
+        put_inner_patch(s, at, to, 1, 16);
+    else
+        put_inner_patch(s, at, to, 1, SP_PATCH_SLACK);
+    return 1;
 }
 
 /* One row of taps that are neighbours in memory: taps left of the image, inside, right of it. */
@@ -80,10 +100,11 @@ SP_INLINE void put_patches(const sp_conv_s8 *p, const uint8_t *x, int group, int
         at.y = oy * s->stride_h - s->pad_top;
         at.x = ox * s->stride_w - s->pad_left;
         const int inside = at.y >= 0 && at.y <= last_y && at.x >= 0 && at.x <= last_x;
-        if (inside && whole_rows)
-            put_inner_patch(s, at, (char *)y + (size_t)row * stride, bytes);
-        else
-            put_patch(s, at, (char *)y + (size_t)row * stride, bytes);
+        void *to = (char *)y + (size_t)row * stride;
+        if (!inside || !whole_rows)
+            put_patch(s, at, to, bytes);
+        else if (bytes == 2 || !put_short_rows(s, at, to))
+            put_inner_patch(s, at, to, bytes, 0);
         if (++ox == s->out_w) {
             ox = 0;
             if (++oy == s->out_h) {

@@ -48,6 +48,26 @@ SP_INLINE void transpose_edge(const char *x, size_t x_stride, char *y, size_t y_
                    x + (size_t)r * x_stride + (size_t)c * element, element);
 }
 
+/* 16 columns of three rows of bytes, as of an RGB image. Each column is written with a fourth byte,
+ * which the next one overwrites; the last one stays within its place. */
+static void transpose_3x16_bytes(const char *x, size_t x_stride, char *y)
+{
+    const sp_u8x16 zero = {0};
+    const sp_u8x16 a = sp_load_u8(x), b = sp_load_u8(x + x_stride),
+                   c = sp_load_u8(x + 2 * x_stride);
+    const sp_u16x8 ab[2] = {(sp_u16x8)sp_zip_low_u8(a, b), (sp_u16x8)sp_zip_high_u8(a, b)};
+    const sp_u16x8 c0[2] = {(sp_u16x8)sp_zip_low_u8(c, zero), (sp_u16x8)sp_zip_high_u8(c, zero)};
+    uint32_t column[16];
+    SP_UNROLL for (int i = 0; i < 2; i++)
+    {
+        const sp_u16x8 low = sp_zip_low_u16(ab[i], c0[i]), high = sp_zip_high_u16(ab[i], c0[i]);
+        memcpy(column + 8 * i, &low, sizeof low);
+        memcpy(column + 8 * i + 4, &high, sizeof high);
+    }
+    SP_UNROLL for (int i = 0; i < 15; i++) memcpy(y + 3 * i, &column[i], 4);
+    memcpy(y + 3 * 15, &column[15], 3);
+}
+
 /* Columns [first, last) of one matrix, tile by tile; a tile's rows are 16 bytes wide. */
 SP_INLINE void transpose_columns(const sp_transpose *p, const char *x, char *y, int first, int last,
                                  size_t element)
@@ -59,7 +79,9 @@ SP_INLINE void transpose_columns(const sp_transpose *p, const char *x, char *y, 
             const char *from = x + (size_t)r * x_stride + (size_t)c * element;
             char *to = y + (size_t)c * y_stride + (size_t)r * element;
             int rows = SP_MIN(tile, p->rows - r), columns = SP_MIN(tile, last - c);
-            if (p->rows == 3) /* RGB, and a constant that unrolls */
+            if (p->rows == 3 && element == 1 && columns == tile)
+                transpose_3x16_bytes(from, x_stride, to);
+            else if (p->rows == 3) /* a constant that unrolls */
                 transpose_edge(from, x_stride, to, y_stride, 3, columns, element);
             else if (rows < tile || columns < tile)
                 transpose_edge(from, x_stride, to, y_stride, rows, columns, element);
