@@ -29,6 +29,7 @@ static const struct {
     [SP_RESIZE_NEAREST_S8] = {sp_op_resize_nearest_s8, NULL},
     [SP_TRANSPOSE] = {sp_op_transpose, NULL},
     [SP_NC4HW4] = {sp_op_nc4hw4, NULL},
+    [SP_SELECT_CHANNELS] = {sp_op_select_channels, NULL},
 };
 
 size_t sp_scratch_bytes(int op, const void *params)

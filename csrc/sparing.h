@@ -257,6 +257,25 @@ typedef struct {
     const int32_t *rows, *columns;
 } sp_resize_nearest_s8;
 
+/* Some channels, in any order, of elements of 1 or 4 bytes. A row is an image of planes (nchw) or a
+ * pixel (nhwc): in_c units become out_c. */
+enum {
+    SP_SELECT_PLANES, /* nchw: one copy for each plane                                        */
+    SP_SELECT_RUNS,   /* nhwc: few runs of neighbouring channels                              */
+    SP_SELECT_PAIRS,  /* nhwc: y[2i] = x[channel[0] + i], y[2i + 1] = x[channel[1] + i]       */
+    SP_SELECT_SINGLE, /* nhwc: one by one                                                     */
+};
+typedef struct {
+    int from, to, count;
+} sp_channel_run;
+
+typedef struct {
+    int64_t rows, unit; /* unit: bytes of one channel in a row */
+    int in_c, out_c, form, runs;
+    const int32_t *channel;    /* [out_c] */
+    const sp_channel_run *run; /* [runs]  */
+} sp_select_channels;
+
 /* nchw <-> nhwc: transposes [batch][rows][columns] to [batch][columns][rows]. */
 typedef struct {
     int batch, rows, columns, element_bytes; /* 1 or 4 */
@@ -292,6 +311,7 @@ enum {
     SP_RESIZE_NEAREST_S8,
     SP_TRANSPOSE,
     SP_NC4HW4,
+    SP_SELECT_CHANNELS,
     SP_OP_COUNT
 };
 

@@ -23,7 +23,7 @@ MAX_ELEMENTS = 2**31 - 1  # the structs count rows, pixels and channels in 32 bi
 MAX_INPUTS = 1024  # SP_MAX_INPUTS in csrc/operators.h
 
 
-def _count(shape: Shape) -> int:
+def elements(shape: Shape) -> int:
     return int(np.prod(shape, dtype=np.int64))
 
 
@@ -38,7 +38,7 @@ def check_size(*shapes: Shape) -> None:
             )
 
 
-def _step(
+def plain_step(
     spec: fs.Spec,
     shapes: Sequence[Shape],
     layout: Layout,
@@ -47,7 +47,7 @@ def _step(
     params: CData,
     keep: Sequence[object] = (),
 ) -> NativeStep:
-    """The step of an operator whose inputs all have one dtype."""
+    """The step of an operator whose inputs all have one dtype. keep: what params points to."""
     output = output_shape(spec, shapes)
     check_size(output, *shapes)
     return NativeStep(
@@ -67,24 +67,24 @@ def _range(output: fs.OutputRange) -> tuple[int, int, int]:
 def quantize(
     spec: fs.Quantize, shapes: Sequence[Shape], layout: Layout, threads: int
 ) -> NativeStep:
-    params = ffi.new("sp_quantize *", [_count(shapes[0]), spec.scale, _range(spec.output)])
-    return _step(spec, shapes, layout, threads, lib.SP_QUANTIZE, params)
+    params = ffi.new("sp_quantize *", [elements(shapes[0]), spec.scale, _range(spec.output)])
+    return plain_step(spec, shapes, layout, threads, lib.SP_QUANTIZE, params)
 
 
 def dequantize(
     spec: fs.Dequantize, shapes: Sequence[Shape], layout: Layout, threads: int
 ) -> NativeStep:
-    params = ffi.new("sp_dequantize *", [_count(shapes[0]), spec.scale, spec.zero_point])
-    return _step(spec, shapes, layout, threads, lib.SP_DEQUANTIZE, params)
+    params = ffi.new("sp_dequantize *", [elements(shapes[0]), spec.scale, spec.zero_point])
+    return plain_step(spec, shapes, layout, threads, lib.SP_DEQUANTIZE, params)
 
 
 def add_s8(spec: fs.AddS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> NativeStep:
     params = ffi.new("sp_add_s8 *")
-    params.count = _count(in_layout(shapes[0], layout))
+    params.count = elements(in_layout(shapes[0], layout))
     params.a_zero_point, params.b_zero_point = spec.a_zero_point, spec.b_zero_point
     params.a_multiplier, params.b_multiplier = spec.a_multiplier, spec.b_multiplier
     params.output = _range(spec.output)
-    return _step(spec, shapes, layout, threads, lib.SP_ADD_S8, params)
+    return plain_step(spec, shapes, layout, threads, lib.SP_ADD_S8, params)
 
 
 def mul_s8(spec: fs.MulS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> NativeStep:
@@ -94,20 +94,20 @@ def mul_s8(spec: fs.MulS8, shapes: Sequence[Shape], layout: Layout, threads: int
     # [N, C, spatial...]: without a broadcast only the product of the three counts
     params.batch = first[0] if first else 1
     params.channels = first[1] if len(first) > 1 else 1
-    params.pixels = _count(first[2:])
+    params.pixels = elements(first[2:])
     params.nhwc, params.b_broadcast = layout == "nhwc", shapes[1] != first
     params.a_zero_point, params.b_zero_point = spec.a_zero_point, spec.b_zero_point
     params.multiplier, params.output = spec.multiplier, _range(spec.output)
-    return _step(spec, shapes, layout, threads, lib.SP_MUL_S8, params)
+    return plain_step(spec, shapes, layout, threads, lib.SP_MUL_S8, params)
 
 
 def rescale_s8(
     spec: fs.RescaleS8, shapes: Sequence[Shape], layout: Layout, threads: int
 ) -> NativeStep:
     params = ffi.new("sp_rescale_s8 *")
-    params.count, params.x_zero_point = _count(in_layout(shapes[0], layout)), spec.x_zero_point
+    params.count, params.x_zero_point = elements(in_layout(shapes[0], layout)), spec.x_zero_point
     params.multiplier, params.output = spec.multiplier, _range(spec.output)
-    return _step(spec, shapes, layout, threads, lib.SP_RESCALE_S8, params)
+    return plain_step(spec, shapes, layout, threads, lib.SP_RESCALE_S8, params)
 
 
 def concat_s8(
@@ -130,14 +130,14 @@ def concat_s8(
             part.output = _range(rescale.output)
         offset += shape[1] * unit
     params = ffi.new("sp_concat_s8 *", [len(shapes), parts])
-    return _step(spec, shapes, layout, threads, lib.SP_CONCAT_S8, params, [parts])
+    return plain_step(spec, shapes, layout, threads, lib.SP_CONCAT_S8, params, [parts])
 
 
 def table_s8(spec: fs.TableS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> NativeStep:
     table = aligned(spec.table)
-    count = _count(in_layout(shapes[0], layout))
+    count = elements(in_layout(shapes[0], layout))
     params = ffi.new("sp_table_s8 *", [count, pointer(table, "uint8_t *")])
-    return _step(spec, shapes, layout, threads, lib.SP_TABLE_S8, params, [table])
+    return plain_step(spec, shapes, layout, threads, lib.SP_TABLE_S8, params, [table])
 
 
 def resize_nearest_s8(
@@ -152,7 +152,9 @@ def resize_nearest_s8(
             raise ModelError(f"resize: expected source indices in [0, {size}), got {indices}")
     params = ffi.new("sp_resize_nearest_s8 *", [batch, in_h, in_w, channels, out_h, out_w])
     params.rows, params.columns = pointer(rows, "int32_t *"), pointer(columns, "int32_t *")
-    return _step(spec, shapes, layout, threads, lib.SP_RESIZE_NEAREST_S8, params, [rows, columns])
+    return plain_step(
+        spec, shapes, layout, threads, lib.SP_RESIZE_NEAREST_S8, params, [rows, columns]
+    )
 
 
 def fill_shape(shape: CData, window: fs.Window, groups: int, x: Shape, y: Shape) -> None:
@@ -171,7 +173,7 @@ def max_pool_s8(
 ) -> NativeStep:
     params = ffi.new("sp_max_pool_s8 *")
     fill_shape(params.shape, spec.window, 1, shapes[0], output_shape(spec, shapes))
-    return _step(spec, shapes, layout, threads, lib.SP_MAX_POOL_S8, params)
+    return plain_step(spec, shapes, layout, threads, lib.SP_MAX_POOL_S8, params)
 
 
 def average_pool_s8(
@@ -182,7 +184,7 @@ def average_pool_s8(
     multipliers = aligned(average_pool_multipliers(spec, shapes[0][2], shapes[0][3]))
     params.x_zero_point, params.output = spec.x_zero_point, _range(spec.output)
     params.multiplier = pointer(multipliers, "float *")
-    return _step(spec, shapes, layout, threads, lib.SP_AVERAGE_POOL_S8, params, [multipliers])
+    return plain_step(spec, shapes, layout, threads, lib.SP_AVERAGE_POOL_S8, params, [multipliers])
 
 
 def transpose(

@@ -82,6 +82,8 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel(fs.MaxPoolS8, "", "c", NHWC, "native_elementwise:max_pool_s8"),
     Kernel(fs.AveragePoolS8, "", "c", NHWC, "native_elementwise:average_pool_s8"),
     Kernel(fs.ResizeNearestS8, "", "c", NHWC, "native_elementwise:resize_nearest_s8"),
+    Kernel(fs.SelectChannels, "", "c", BOTH, "native_movement:select_channels"),
+    Kernel(fs.ConcatF32, "", "c", BOTH, "native_movement:concat_f32"),
     Kernel(fs.ConvS8, "dense_s8", "numba", NHWC, "jit.conv:conv_s8"),
     Kernel(
         fs.ConvS8, "dense_s8", "numba", NHWC, "jit.depthwise:depthwise_s8", conditions.depthwise_s8
@@ -104,6 +106,8 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel(fs.MaxPoolS8, "", "numba", NHWC, "jit.pool:max_pool_s8"),
     Kernel(fs.AveragePoolS8, "", "numba", NHWC, "jit.pool:average_pool_s8"),
     Kernel(fs.ResizeNearestS8, "", "numba", NHWC, "jit.elementwise:resize_nearest_s8"),
+    Kernel(fs.SelectChannels, "", "numba", BOTH, "jit.movement:select_channels"),
+    Kernel(fs.ConcatF32, "", "numba", BOTH, "jit.movement:concat_f32"),
     *(
         Kernel(spec, "", "numpy", NCHW, "reference:reference")
         for spec in (
@@ -120,6 +124,8 @@ KERNELS: tuple[Kernel, ...] = (
             fs.MaxPoolS8,
             fs.AveragePoolS8,
             fs.ResizeNearestS8,
+            fs.SelectChannels,
+            fs.ConcatF32,
         )
     ),
 )

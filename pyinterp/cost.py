@@ -7,6 +7,7 @@ are single-core orders of magnitude, of which only the ratios matter for the cho
 from __future__ import annotations
 
 import importlib
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +20,15 @@ from .kernels.packing_csr import count_blocks
 from .kernels.registry import Backend, Kernel
 from .kernels.step import WORD, ArraySpec, Layout
 from .ops.fused_shapes import output_shape
-from .ops.fused_spec import AveragePoolS8, ConvF32, ConvS8, GemmS8, MaxPoolS8, Spec
+from .ops.fused_spec import (
+    AveragePoolS8,
+    ConvF32,
+    ConvS8,
+    GemmS8,
+    MaxPoolS8,
+    SelectChannels,
+    Spec,
+)
 
 Shape = tuple[int, ...]
 
@@ -142,6 +151,8 @@ def step_key(kernel: Kernel, spec: Spec, shapes: Sequence[Shape], layout: Layout
         parts.append(f"max {spec.x_max}")
     if isinstance(spec, (MaxPoolS8, AveragePoolS8)):
         parts.append(spec.window)
+    if isinstance(spec, SelectChannels):
+        parts.append(f"{spec.element} {zlib.crc32(str(spec.channels).encode()):08x}")
     return " ".join(str(part) for part in parts)
 
 

@@ -16,6 +16,7 @@ from .expand_qlinear import expand_qlinear
 from .fold import simplify
 from .graph_index import GraphIndex
 from .kernels.step import ArraySpec
+from .lower_channels import fuse_selections
 from .lower_float import FloatMatcher
 from .lower_integer import IntegerMatcher
 from .lower_values import stored_name
@@ -61,6 +62,9 @@ class _Lowering:
             self._shift_raw(name)
         operations = tuple(reversed(self.backward))
         values = self._value_specs(inputs, operations)
+        operations = fuse_selections(operations, values, outputs)
+        made = {*inputs, *(name for operation in operations for name in operation.outputs)}
+        values = {name: spec for name, spec in values.items() if name in made}
         tables = self.integer.values.tables
         return Lowered(operations, inputs, outputs, values, constants, self.notes, tables)
 
@@ -145,9 +149,12 @@ class _Lowering:
         for operation in operations:
             work = operation.work
             if isinstance(work, ReferenceOp):
-                for name in operation.outputs:
-                    if name in facts.shapes:
-                        values[name] = ArraySpec(facts.shapes[name], facts.dtypes[name])
+                for name, output in zip(operation.outputs, work.node.outputs, strict=True):
+                    if output in facts.shapes:
+                        # under another name it moves a quantized value's bytes
+                        moves = name != output
+                        dtype = values[operation.inputs[0]].dtype if moves else facts.dtypes[output]
+                        values[name] = ArraySpec(facts.shapes[output], dtype)
                 continue
             first = values[operation.inputs[0]]
             if isinstance(work, View):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .graph_index import GraphIndex
+from .lower_channels import float_movement
 from .lowered import Operation, View
 from .model import Array, Node
 from .ops.fused_spec import ConvF32, Window
@@ -85,7 +86,7 @@ class FloatMatcher:
             name = node.outputs[0]
             shape = self.graph.facts.shapes[name]
             return [Operation(node.label, View(shape), node.inputs[:1], (name,))]
-        return self._layer(node)
+        return self._layer(node) or float_movement(self.graph, node)
 
     def _layer(self, last: Node) -> list[Operation] | None:
         """[Conv | Gemm | MatMul] [+ residual] [clamp], ending at `last`."""

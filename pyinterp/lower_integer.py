@@ -12,6 +12,7 @@ from typing import TypeAlias
 from . import lower_layers as layers
 from . import lower_moves as moves
 from .graph_index import GraphIndex
+from .lower_channels import SLICES
 from .lower_float import VIEWS, is_layer
 from .lower_values import QuantizedValues, Target
 from .lowered import Operation
@@ -29,7 +30,7 @@ _UNARY = frozenset(
 
 _PATTERNS: dict[str, Pattern] = {
     **dict.fromkeys(_UNARY, layers.unary),
-    **dict.fromkeys((*VIEWS, "Transpose"), moves.move),
+    **dict.fromkeys((*VIEWS, *SLICES, "Transpose"), moves.move),
     "Add": layers.add,
     "Mul": moves.mul,
     "Concat": moves.concat,

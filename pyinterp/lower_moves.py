@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import ops
+from .lower_channels import SLICES, picked_channels
 from .lower_values import Operand, QuantizedValues, Target, ratio, rescale
 from .lowered import Operation, ReferenceOp, View, Work
 from .model import Node
@@ -15,6 +16,7 @@ from .ops.fused_spec import (
     MulS8,
     RescaleS8,
     ResizeNearestS8,
+    SelectChannels,
     Window,
 )
 from .quantized import (
@@ -53,6 +55,11 @@ def move(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | No
         return None
     if core.op_type == "Transpose":
         return _then_rescale(v, target, x, ReferenceOp(core, v.graph.model.opset, {}), core.label)
+    if core.op_type in SLICES:
+        channels = picked_channels(v.graph, core, target.value)
+        if channels is None:
+            return None
+        return _then_rescale(v, target, x, SelectChannels(channels, "uint8"), core.label)
     view = View(v.graph.facts.shapes[core.outputs[0]])
     return _then_rescale(v, target, x, view, core.label)
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .graph_index import GraphIndex
+from .lower_channels import SLICES
 from .lower_float import VIEWS
 from .model import Node
 from .ops.fused_spec import OutputRange, RescaleS8
@@ -108,12 +109,12 @@ class QuantizedValues:
         return passed if passed is not None else own
 
     def passes_through(self, target: Target) -> Storage | None:
-        """Storage of the input where the pattern only moves its bytes (views, MaxPool)."""
+        """Storage of the input where the pattern only moves its bytes (views, slices, MaxPool)."""
         core = target.core
-        if core is None or core.op_type not in (*VIEWS, "Transpose", "MaxPool"):
+        if core is None or core.op_type not in (*VIEWS, *SLICES, "Transpose", "MaxPool"):
             return None
         x = self.operand(core.inputs[0])
-        if x is None or len([n for n in core.outputs if n]) != 1:
+        if x is None or (core.op_type == "MaxPool" and any(core.outputs[1:])):
             return None
         own = storage_of_clamp(target.parameters, *target.clamp)
         same_zero = x.zero_point - x.storage.shift == target.parameters.zero_point

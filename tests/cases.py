@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import cases_conv_s8
 import cases_elementwise
+import cases_movement
 import cases_product
 from case_builders import Case
 
@@ -14,5 +15,6 @@ CASES: tuple[Case, ...] = (
     *cases_conv_s8.all_cases(),
     *cases_product.all_cases(),
     *cases_elementwise.all_cases(),
+    *cases_movement.all_cases(),
 )
 BY_NAME = {case.name: case for case in CASES}

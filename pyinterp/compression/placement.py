@@ -20,7 +20,9 @@ _POOLS = frozenset({"AveragePool", "GlobalAveragePool"})
 _TABLES = frozenset({"HardSigmoid", "HardSwish", "LeakyRelu", "Sigmoid"})
 _CLAMPS = frozenset({"Clip", "Relu"})
 # Every output value is one of the inputs' values (or 0): the same scale serves.
-_MOVES = frozenset({"Flatten", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+_MOVES = frozenset(
+    ("Flatten", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +57,17 @@ def place(model: Model, ignored: Set[str]) -> Placement:
     source: dict[str, str] = {}
     marked = {layer.inputs[0] for layer in layers}
     for node in nodes:
-        if any(node.outputs[1:]) or node.outputs[0] in clamped.values():
+        several = any(node.outputs[1:]) and node.op_type != "Split"
+        if several or node.outputs[0] in clamped.values():
             continue
         moves = _keeps_values(model, node)
         if is_layer(model, node) or (
             (moves or _has_integer_form(node)) and _reads_only(model, node, marked)
         ):
-            marked.add(clamped.get(node.outputs[0], node.outputs[0]))
-            if moves:
-                source[node.outputs[0]] = node.inputs[0]
+            for name in filter(None, node.outputs):
+                marked.add(clamped.get(name, name))
+                if moves:
+                    source[name] = node.inputs[0]
     _share_parts(model, nodes, marked, source)
     order = [info.name for info in model.inputs] + [o for n in model.nodes for o in n.outputs]
     return Placement(tuple(name for name in order if name in marked), layers, source, clamped)

@@ -20,6 +20,7 @@ from .fused_spec import (
     AddS8,
     Array,
     AveragePoolS8,
+    ConcatF32,
     ConcatS8,
     ConvF32,
     ConvS8,
@@ -31,6 +32,7 @@ from .fused_spec import (
     Quantize,
     RescaleS8,
     ResizeNearestS8,
+    SelectChannels,
     Spec,
     TableS8,
     Window,
@@ -217,6 +219,14 @@ def resize_nearest_s8(spec: ResizeNearestS8, x: U8) -> U8:
     return x[:, :, list(spec.rows)][:, :, :, list(spec.columns)]
 
 
+def select_channels(spec: SelectChannels, x: Array) -> Array:
+    return x[:, list(spec.channels)]
+
+
+def concat_f32(spec: ConcatF32, *parts: F32) -> F32:
+    return np.concatenate(parts, axis=1)
+
+
 REFERENCE: dict[type[Any], Callable[..., Array]] = {
     ConvS8: conv_s8,
     GemmS8: gemm_s8,
@@ -231,6 +241,8 @@ REFERENCE: dict[type[Any], Callable[..., Array]] = {
     AveragePoolS8: average_pool_s8,
     TableS8: table_s8,
     ResizeNearestS8: resize_nearest_s8,
+    SelectChannels: select_channels,
+    ConcatF32: concat_f32,
 }
 
 

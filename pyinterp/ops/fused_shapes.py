@@ -11,6 +11,7 @@ from ..errors import ModelError
 from .fused_spec import (
     AddS8,
     AveragePoolS8,
+    ConcatF32,
     ConcatS8,
     ConvF32,
     ConvS8,
@@ -20,11 +21,13 @@ from .fused_spec import (
     MulS8,
     Quantize,
     ResizeNearestS8,
+    SelectChannels,
     Spec,
     Window,
 )
 
 Shape = tuple[int, ...]
+_FLOATS = (ConvF32, ConcatF32)  # from float32 to float32
 
 
 def _windowed(window: Window, shape: Shape, channels: int) -> Shape:
@@ -58,15 +61,21 @@ def input_count(spec: Spec) -> int:
         return 2 if spec.has_residual else 1
     if isinstance(spec, ConcatS8):
         return len(spec.parts)
+    if isinstance(spec, ConcatF32):
+        return spec.parts
     return 2 if isinstance(spec, (AddS8, MulS8)) else 1
 
 
 def input_dtype(spec: Spec) -> np.dtype[Any]:
-    return np.dtype(np.float32 if isinstance(spec, (ConvF32, Quantize)) else np.uint8)
+    if isinstance(spec, SelectChannels):
+        return np.dtype(spec.element)
+    return np.dtype(np.float32 if isinstance(spec, (*_FLOATS, Quantize)) else np.uint8)
 
 
 def output_dtype(spec: Spec) -> np.dtype[Any]:
-    if isinstance(spec, (ConvF32, Dequantize)):
+    if isinstance(spec, SelectChannels):
+        return np.dtype(spec.element)
+    if isinstance(spec, (*_FLOATS, Dequantize)):
         return np.dtype(np.float32)
     return np.dtype(np.int32 if isinstance(spec, GemmS8) else np.uint8)
 
@@ -84,7 +93,12 @@ def output_shape(spec: Spec, shapes: Sequence[Shape]) -> Shape:
         if len(first) != 2 or first[1] != spec.weight.shape[1]:
             raise ModelError(f"expected [M, {spec.weight.shape[1]}], got {list(first)}")
         return first[0], spec.weight.shape[0]
-    if isinstance(spec, ConcatS8):
+    if isinstance(spec, SelectChannels):
+        channels = first[1] if len(first) == 4 else 0
+        if not all(0 <= channel < channels for channel in spec.channels) or not spec.channels:
+            raise ModelError(f"channels {spec.channels} do not fit an input of shape {list(first)}")
+        return first[0], len(spec.channels), *first[2:]
+    if isinstance(spec, (ConcatS8, ConcatF32)):
         for shape in shapes:
             if len(shape) != 4 or shape[0] != first[0] or shape[2:] != first[2:]:
                 raise ModelError(f"shapes {list(map(list, shapes))} differ beyond their channels")

@@ -230,6 +230,24 @@ class ResizeNearestS8:
     columns: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class SelectChannels:
+    """Some channels, in any order: `y[:, i] = x[:, channels[i]]`. Slices, splits and shuffles.
+
+    element: name of the element type, "uint8" or "float32". Input: [N, C, H, W].
+    """
+
+    channels: tuple[int, ...]
+    element: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConcatF32:
+    """Concatenate `parts` inputs along channels: float32 [N, C_i, H, W]."""
+
+    parts: int
+
+
 Spec: TypeAlias = (
     ConvS8
     | GemmS8
@@ -244,4 +262,6 @@ Spec: TypeAlias = (
     | AveragePoolS8
     | TableS8
     | ResizeNearestS8
+    | SelectChannels
+    | ConcatF32
 )
