@@ -152,6 +152,9 @@ typedef struct {
     const void *entries;
 } sp_csr_matrix;
 
+/* SP_GEMM_CSR_S8 takes it, too, for y[m][n] = sum_k x[m][k] w[n][k] + bias[n] modulo 2^32: the
+ * batch is m, in_c is k, out_c is n, all else 1; lanes are gathered. Of the epilogue it reads the
+ * bias. */
 typedef struct {
     sp_conv_shape shape;
     sp_csr_lanes lanes;
@@ -297,6 +300,7 @@ enum {
     SP_GEMM_S8,
     SP_CONV_CSR_S8,
     SP_CONV_BLOCK_S8,
+    SP_GEMM_CSR_S8,
     SP_CONV_F32,
     SP_CONV_CSR_F32,
     SP_QUANTIZE,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ops.fused_spec import ConvF32, ConvS8, Spec
+from ..ops.fused_spec import ConvF32, ConvS8, GemmS8, Spec
 from .sums import reach
 
 
@@ -26,7 +26,7 @@ def depthwise_s8(spec: ConvS8) -> str:
     return "" if is_depthwise(spec) else "not depthwise"
 
 
-def csr_s8(spec: ConvS8) -> str:
+def csr_s8(spec: ConvS8 | GemmS8) -> str:
     return "" if spec.weight.dtype == np.int8 else "weights wider than int8"
 
 

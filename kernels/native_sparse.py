@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ModelError
 from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
-from ..ops.fused_spec import ConvF32, ConvS8
+from ..ops.fused_spec import ConvF32, ConvS8, GemmS8, conv_of
 from ._native import ffi, lib
 from .csr_lanes import Lanes, plan_lanes, tap_offsets
 from .native import CData, NativeStep, Ukernel, aligned, pointer, ukernels
@@ -22,6 +22,7 @@ from .step import WORD, Array, ArraySpec, Layout, Shape, in_layout
 
 L1_BYTES = 24 * 1024  # of the input, beside weights and sums
 MIN_STEPS = 24  # non-zeros of a segment, below which loading and storing its sums costs more
+PRODUCT_ROWS = 16  # SP_CSR_PRODUCT_ROWS in csrc/conv_csr/csr.h
 SOURCES = {
     "in place": lib.SP_CSR_IN_PLACE,
     "gathered": lib.SP_CSR_GATHERED,
@@ -50,9 +51,14 @@ def _channel_block(lanes: Lanes, spec: ConvF32) -> int:
 
 
 def _pack(
-    spec: ConvS8 | ConvF32, kernel: Ukernel, lanes: Lanes, channels: int, panels: int
+    spec: ConvS8 | ConvF32,
+    kernel: Ukernel,
+    lanes: Lanes,
+    channels: int,
+    panels: int,
+    together: int,
 ) -> PackedCsr:
-    """channels: of the input, in the unit of lanes."""
+    """channels: of the input, in the unit of lanes. together: rows that stay in one panel."""
     taps = tap_offsets(lanes, spec.window)
     # padded taps hold the zero point, which may lie above x_max
     x_max = max(spec.x_max, spec.x_zero_point) if isinstance(spec, ConvS8) else 0
@@ -64,11 +70,16 @@ def _pack(
         nonzeros = find_nonzeros(spec.weight, spec.groups, lanes.channel_lanes, taps)
     if isinstance(spec, ConvF32):
         channel_block = _channel_block(lanes, spec)
-    return pack_csr(nonzeros, kernel.k_group, panels, channel_block, x_max)
+    return pack_csr(nonzeros, kernel.k_group, panels, channel_block, x_max, together)
 
 
 def _prepare(
-    spec: ConvS8 | ConvF32, shapes: Sequence[Shape], op: str, threads: int, params: CData
+    spec: ConvS8 | ConvF32,
+    shapes: Sequence[Shape],
+    op: str,
+    threads: int,
+    params: CData,
+    together: int = 1,
 ) -> _Prepared:
     """Pack the weights, and fill the struct's common part."""
     output = output_shape(spec, shapes)
@@ -77,14 +88,15 @@ def _prepare(
     x, entries, lane_bytes = shapes[0], int(np.count_nonzero(spec.weight)), kernel.weight_bytes
     if op == "conv_block_s8":  # words of channels stand for channels
         x = (x[0], x[1] // WORD, *x[2:])
-        entries, lane_bytes = count_blocks(spec.weight), WORD
+        entries, lane_bytes, together = count_blocks(spec.weight), WORD, WORD
     lanes = plan_lanes(spec.window, x, entries, lane_bytes)
     if lanes.source == "planes" and lanes.channel_lanes * x[1] > 2**31 - 1:
         raise ModelError(
             f"sparse convolution: an input of shape {list(shapes[0])} padded by "
             f"{spec.window.pads} has more than {2**31 - 1} elements"
         )
-    packed = _pack(spec, kernel, lanes, x[1], panels_for(lanes.total, output[1], threads))
+    panels = panels_for(lanes.total, output[1], threads)
+    packed = _pack(spec, kernel, lanes, x[1], panels, together)
     fill_shape(params.shape, spec.window, spec.groups, x, output)
     params.lanes = (
         *(SOURCES[lanes.source], lanes.images, lanes.row_width, lanes.image_lanes),
@@ -142,6 +154,23 @@ def _conv_s8(
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
     prepared.keep.extend(fill_epilogue(params.epilogue, spec, bias))
     return _step(spec, shapes, layout, threads, op, params, prepared)
+
+
+def gemm_csr_s8(spec: GemmS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> NativeStep:
+    """A convolution of images of one pixel, but for its end."""
+    output = output_shape(spec, shapes)
+    conv = conv_of(spec)
+    params = ffi.new("sp_conv_csr_s8 *")
+    image = (*shapes[0], 1, 1)
+    prepared = _prepare(conv, [image], "conv_csr_s8", threads, params, PRODUCT_ROWS)
+    params.window = prepared.packed.window
+    bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
+    params.epilogue.bias = pointer(bias, "int32_t *")
+    prepared.keep.append(bias)
+    step = _step(conv, [image], layout, threads, lib.SP_GEMM_CSR_S8, params, prepared)
+    step.inputs = (ArraySpec(shapes[0], input_dtype(spec)),)
+    step.output = ArraySpec(output, output_dtype(spec))
+    return step
 
 
 def conv_csr_f32(

@@ -107,12 +107,17 @@ def panels_for(lanes: int, outputs: int, threads: int) -> int:
 
 
 def pack_csr(
-    nonzeros: Nonzeros, k_group: int, panels: int, channel_block: int, x_max: int
+    nonzeros: Nonzeros,
+    k_group: int,
+    panels: int,
+    channel_block: int,
+    x_max: int,
+    together: int = 1,
 ) -> PackedCsr:
     """channel_block: input channels (of blocks: words) a segment may read. x_max: largest
-    activation where int16 sums need a proof, else 0."""
+    activation where int16 sums need a proof, else 0. together: rows that stay in one panel."""
     rows = nonzeros.rows
-    panel = _deal(nonzeros, panels)
+    panel = _deal(nonzeros, panels, together)
     block = nonzeros.channel // channel_block
     blocks = int(block.max(initial=0)) + 1
 
@@ -165,10 +170,8 @@ def pack_csr(
     return PackedCsr(panel_segment, panel_byte, segments, entries, split, window)
 
 
-def _deal(nonzeros: Nonzeros, panels: int) -> I64:
-    """The panel of each row: the fullest rows are dealt out first. Where channels stand in words,
-    the rows that make a word of the output stay together."""
-    together = WORD if nonzeros.are_blocks else 1
+def _deal(nonzeros: Nonzeros, panels: int, together: int) -> I64:
+    """The panel of each row: the fullest rows, or groups of rows, are dealt out first."""
     units = -(-nonzeros.rows // together)
     count = np.bincount(nonzeros.row // together, minlength=units)
     panel = np.empty(units, np.int64)

@@ -14,14 +14,17 @@ import numpy as np
 from .kernels.csr_lanes import WIDTH, plan_lanes
 from .kernels.packing_csr import count_blocks
 from .kernels.step import WORD
-from .ops.fused_spec import ConvF32, ConvS8, Spec
+from .ops.fused_spec import ConvF32, ConvS8, GemmS8, Spec, conv_of
 
 Shape = tuple[int, ...]
 
 # Products that an output value is worth, and a residual's.
 OUTPUT_MACS = {"csr_s8": 12, "csr_f32": 12, "block_s8": 18}
 RESIDUAL_MACS = {"csr_s8": 15, "csr_f32": 4, "block_s8": 28}
-PARTIAL_WIDTHS = (16, 32, WIDTH)  # lanes that a last block may have
+PRODUCT_OUTPUT_MACS = 130  # more for those of a matrix product, which are stored apart
+
+# A last block of up to 16, 32, 64 lanes, in lanes of whole blocks that take as long.
+PARTIAL_BLOCKS = {16: 40, 32: 48, WIDTH: WIDTH}
 
 # Bytes of an input with strides that are brought into lanes in a second.
 STRIDED_BYTES_PER_SECOND = 8e9
@@ -35,15 +38,19 @@ def _lanes(spec: ConvS8 | ConvF32, x: Shape, entries: int, element_bytes: int) -
     """Lanes computed for all images. x: shape of the input, in lanes' own channels."""
     lanes = plan_lanes(spec.window, x, entries, element_bytes)
     whole, rest = divmod(lanes.total, WIDTH)
-    computed = whole * WIDTH + next((n for n in PARTIAL_WIDTHS if 0 < rest <= n), 0)
+    partial = next(worth for most, worth in PARTIAL_BLOCKS.items() if rest <= most)
+    computed = whole * WIDTH + (partial if rest else 0)
     return -(-x[0] // lanes.images) * computed
 
 
 def sparse_macs(spec: Spec, shapes: Sequence[Shape], weight_format: str) -> float:
     """What the work of a layer is worth; 0 for operators without a sparse kernel."""
+    x = shapes[0]
+    is_product = isinstance(spec, GemmS8)
+    if isinstance(spec, GemmS8):
+        spec, x = conv_of(spec), (*x, 1, 1)
     if not isinstance(spec, (ConvS8, ConvF32)):
         return 0.0
-    x = shapes[0]
     weights = entries = int(np.count_nonzero(spec.weight))
     element_bytes = spec.weight.dtype.itemsize
     if weight_format == "block_s8":
@@ -51,7 +58,8 @@ def sparse_macs(spec: Spec, shapes: Sequence[Shape], weight_format: str) -> floa
         weights, element_bytes, x = entries * WORD, WORD, (x[0], x[1] // WORD, *x[2:])
     each = OUTPUT_MACS[weight_format] + (len(shapes) == 2) * RESIDUAL_MACS[weight_format]
     lanes = _lanes(spec, x, entries, element_bytes)
-    return float(lanes) * (weights + len(spec.weight) * each)
+    apart = x[0] * len(spec.weight) * PRODUCT_OUTPUT_MACS if is_product else 0
+    return float(lanes) * (weights + len(spec.weight) * each) + apart
 
 
 def strided_input_seconds(spec: Spec, shapes: Sequence[Shape]) -> float:

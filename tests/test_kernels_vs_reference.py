@@ -122,10 +122,13 @@ def conv_f32_cases(draw: st.DrawFn, grouped: bool) -> Case:
 
 
 @st.composite
-def gemm_s8_cases(draw: st.DrawFn) -> Case:
+def gemm_s8_cases(draw: st.DrawFn, narrow: bool = False) -> Case:
+    """narrow: weights of 8 bits alone, of which some are zero."""
     m, n, k = draw(size), draw(st.integers(1, 80)), draw(st.integers(1, 300))
+    wide = [] if narrow else ["s16", "s16_full"]
     more: dict[str, Any] = {
-        "weights": draw(st.sampled_from(["normal", "ends", "top", "s16", "s16_full"])),
+        "weights": draw(st.sampled_from(["normal", "ends", "top", "zero_rows", *wide])),
+        "sparsity": draw(st.sampled_from([0.0, 0.5, 0.9])) if narrow else 0.0,
         "values": draw(st.sampled_from(["uniform", "ends", "top"])),
         "x_zp": draw(st.integers(0, 255)),
         "biases": draw(st.sampled_from(["normal", "wrap"])),
@@ -144,6 +147,7 @@ def _random_cases(kernel: Kernel) -> st.SearchStrategy[Case]:
         "conv_f32": lambda: conv_f32_cases(grouped=True),
         "conv_csr_f32": lambda: conv_f32_cases(grouped=True),
         "gemm_s8": gemm_s8_cases,
+        "gemm_csr_s8": lambda: gemm_s8_cases(narrow=True),
     }
     return strategies[operator]()
 

@@ -47,7 +47,7 @@ def test_packing_keeps_every_weight(x_max: int, panels: int) -> None:
     weight[rng.random(weight.shape) < 0.7] = 0
     weight[4] = 0
     taps = np.arange(9).reshape(3, 3)
-    packed = pack_csr(find_blocks(weight, 2, 100, taps, x_max), 1, panels, 4, x_max)
+    packed = pack_csr(find_blocks(weight, 2, 100, taps, x_max), 1, panels, 4, x_max, together=4)
     expected = {}
     for o, word, i, j in np.ndindex(10, 2, 3, 3):
         block = weight[o, 4 * word : 4 * word + 4, i, j].tolist()

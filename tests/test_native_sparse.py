@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from case_builders import Case, conv_f32, conv_s8
+from case_builders import Case, conv_f32, conv_s8, gemm_s8
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_checks import check, isas_to_test
@@ -28,7 +28,9 @@ pytestmark = pytest.mark.skipif(
 
 
 def kernel(weight_format: str) -> registry.Kernel:
-    (found,) = (k for k in registry.KERNELS if (k.weight_format, k.backend) == (weight_format, "c"))
+    """That of convolutions."""
+    name = f"conv_{weight_format}.{weight_format}.c"
+    (found,) = (k for k in registry.KERNELS if k.name == name)
     return found
 
 
@@ -217,6 +219,17 @@ def test_float_clamp_passes_nan() -> None:
     y = np.empty((1, 1, 1, 3), np.float32)
     step.run([np.array([[[[np.nan, 7, -1]]]], np.float32)], y)
     assert np.isnan(y[0, 0, 0, 0]) and y[0, 0, 0, 1:].tolist() == [6, 0]
+
+
+PRODUCTS = [(2, 1, 1), (1, 70, 130), (33, 40, 64), (70, 100, 129), (200, 9, 30)]
+
+
+@pytest.mark.parametrize(("m", "n", "k"), PRODUCTS)
+def test_products(m: int, n: int, k: int) -> None:
+    (product,) = (k for k in registry.KERNELS if k.name == "gemm_csr_s8.csr_s8.c")
+    case = gemm_s8(f"sparse {m} {n} {k}", m, n, k, sparsity=0.8, x_zp=9, biases="wrap")
+    for isa in isas_to_test("c"):
+        check(product, case, "nchw", (1, 2, 5), isa)
 
 
 def test_sizes_beyond_32_bits_are_refused() -> None:

@@ -14,7 +14,8 @@
 
 #include "internal.h"
 
-enum { SP_CSR_WIDTH = 64 }; /* lanes of a whole block; a last block may have 32 or 16 */
+enum { SP_CSR_WIDTH = 64 };        /* lanes of a whole block; a last block may have 32 or 16 */
+enum { SP_CSR_PRODUCT_ROWS = 16 }; /* columns of a matrix product that are in one panel */
 
 /* Entries of a packed row: k_group non-zeros, with a 32-bit word of weights. */
 struct sp_csr_single { /* weight: int32 or float */
@@ -51,6 +52,8 @@ struct sp_csr_work {
     void *y;             /* the block's first lane in channel 0 */
     const void *residual;
     int64_t channel_step; /* elements from one channel to the next, of y and residual */
+    int32_t *sums;        /* a matrix product: [out_c][64], where sums go as they are; or NULL */
+    int used;             /* a matrix product: lanes that are rows of the input */
 };
 typedef void sp_csr_fn(const struct sp_csr_work *work);
 
@@ -64,6 +67,7 @@ struct sp_csr_operator {
     int ukernel, element_bytes, has_residual;
     uint8_t fill;      /* every byte of a padded tap */
     int lane_channels; /* 4 in nc4hw4, where an element is a word of channels; else 1 */
+    int is_product;    /* a matrix product: int32 sums, [lanes][out_c] */
 };
 void sp_csr_run(const struct sp_csr_operator *op, const sp_context *context);
 size_t sp_csr_scratch(const struct sp_csr_operator *op);

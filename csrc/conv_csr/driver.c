@@ -48,7 +48,7 @@ static struct layout scratch_layout(const struct sp_csr_operator *op)
     l.output = l.slab;
     if (op->lanes->source == SP_CSR_GATHERED)
         l.output += (size_t)op->shape->in_c * SP_CSR_WIDTH * bytes;
-    l.residual = l.output + block * (size_t)row_bytes(op);
+    l.residual = l.output + block * (op->is_product ? 4 : (size_t)row_bytes(op));
     l.partial = l.residual + (op->has_residual ? block * (size_t)row_bytes(op) : 0);
     l.end = l.partial + (op->matrix->split_rows ? block * 4 : 0);
     return l;
@@ -152,6 +152,25 @@ static void copy_pieces(const struct pass *pass, int panel, int pieces,
     }
 }
 
+/* A matrix product: rows of sums become columns of y, some at a time, which are in one panel. */
+static void store_product(const struct pass *pass, int panel, const int32_t *sums, int first,
+                          int count)
+{
+    const sp_csr_matrix *m = pass->op->matrix;
+    const int columns = pass->op->shape->out_c;
+    for (int s = m->panel_segment[panel]; s < m->panel_segment[panel + 1]; s++) {
+        const int column = m->segments[s].row;
+        if (!m->segments[s].last || column % SP_CSR_PRODUCT_ROWS)
+            continue;
+        const int n = SP_MIN(SP_CSR_PRODUCT_ROWS, columns - column);
+        const int32_t *from = sums + (int64_t)column * SP_CSR_WIDTH;
+        int32_t *to = (int32_t *)pass->y + (int64_t)first * columns + column;
+        for (int lane = 0; lane < count; lane++)
+            for (int i = 0; i < n; i++)
+                to[(int64_t)lane * columns + i] = from[i * SP_CSR_WIDTH + lane];
+    }
+}
+
 static void run_block(void *pass_, int task, int thread)
 {
     const struct pass *pass = pass_;
@@ -184,6 +203,13 @@ static void run_block(void *pass_, int task, int thread)
     } else if (op->lanes->source == SP_CSR_GATHERED) {
         sp_csr_gather(op, pass->x, pieces, piece, own + at.slab);
         work.x = own + at.slab;
+    }
+    if (op->is_product) {
+        work.sums = (int32_t *)(own + at.output);
+        work.used = rest;
+        pass->run(&work);
+        store_product(pass, panel, work.sums, begin, rest);
+        return;
     }
     if (piece[0].length == width && op->lane_channels == 1) { /* one run of output pixels */
         work.y = pass->y + piece[0].output * bytes;
@@ -249,7 +275,8 @@ static struct sp_csr_operator s8_operator(const sp_conv_csr_s8 *p)
                                     1,
                                     p->epilogue.residual_mode != 0,
                                     (uint8_t)p->x_zero_point,
-                                    1};
+                                    1,
+                                    0};
 }
 
 static struct sp_csr_operator block_operator(const sp_conv_csr_s8 *p)
@@ -262,7 +289,7 @@ static struct sp_csr_operator block_operator(const sp_conv_csr_s8 *p)
 static struct sp_csr_operator f32_operator(const sp_conv_csr_f32 *p)
 {
     return (struct sp_csr_operator){&p->shape, &p->lanes,       &p->matrix, p, p->ukernel,
-                                    4,         p->has_residual, 0,          1};
+                                    4,         p->has_residual, 0,          1, 0};
 }
 
 void sp_op_conv_csr_s8(const void *params, const sp_context *context)
@@ -286,6 +313,25 @@ void sp_op_conv_block_s8(const void *params, const sp_context *context)
 size_t sp_scratch_conv_block_s8(const void *params)
 {
     struct sp_csr_operator op = block_operator(params);
+    return sp_csr_scratch(&op);
+}
+
+static struct sp_csr_operator product_operator(const sp_conv_csr_s8 *p)
+{
+    struct sp_csr_operator op = s8_operator(p);
+    op.is_product = 1;
+    return op;
+}
+
+void sp_op_gemm_csr_s8(const void *params, const sp_context *context)
+{
+    struct sp_csr_operator op = product_operator(params);
+    sp_csr_run(&op, context);
+}
+
+size_t sp_scratch_gemm_csr_s8(const void *params)
+{
+    struct sp_csr_operator op = product_operator(params);
     return sp_csr_scratch(&op);
 }
 

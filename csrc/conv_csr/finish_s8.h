@@ -9,12 +9,32 @@
 /* The micro-kernel's order of lanes: to_kernel_order and to_pixel_order copy n bytes. */
 typedef void order_fn(uint8_t *to, const uint8_t *from, int n);
 
+/* A matrix product's rows: sums and bias, in the order of pixels. */
+SP_INLINE void keep_sums(const struct sp_csr_work *work, const struct finished *f, int n,
+                         order_fn *to_pixel_order)
+{
+    const int32_t *bias = ((const sp_conv_csr_s8 *)work->params)->epilogue.bias;
+    _Alignas(64) uint8_t numbers[SP_CSR_WIDTH], order[SP_CSR_WIDTH];
+    for (int i = 0; i < n; i++)
+        numbers[i] = (uint8_t)i;
+    to_pixel_order(order, numbers, n);
+    for (int r = 0; r < f->count; r++)
+        for (int i = 0; i < work->used; i++)
+            work->sums[(int64_t)f->row[r] * SP_CSR_WIDTH + i] =
+                sp_wrapping_add(f->sums[r][order[i]], bias[f->row[r]]);
+}
+
 SP_INLINE void finish_lanes(const struct sp_csr_work *work, struct finished *f, int n,
                             order_fn *to_kernel_order, order_fn *to_pixel_order,
                             sp_csr_requantize_fn *requantize)
 {
     const sp_epilogue *e = &((const sp_conv_csr_s8 *)work->params)->epilogue;
     _Alignas(64) uint8_t residual[FINISH_ROWS][SP_CSR_WIDTH], y[FINISH_ROWS][SP_CSR_WIDTH];
+    if (work->sums) {
+        keep_sums(work, f, n, to_pixel_order);
+        f->count = 0;
+        return;
+    }
     if (e->residual_mode != SP_RESIDUAL_NONE)
         for (int r = 0; r < f->count; r++)
             to_kernel_order(residual[r],

@@ -100,12 +100,33 @@ void sp_csr_fill_planes(const struct sp_csr_operator *op, const char *x, int ima
         }
 }
 
+/* Images of one pixel: a matrix, whose rows become lanes. */
+static void gather_rows(const char *x, int channels, int rows, int element_bytes, char *slab)
+{
+    const int line = 64 / element_bytes; /* rows often lie in the same sets of a cache */
+    for (int first = 0; first < channels; first += line)
+        for (int i = 0; i < rows; i++)
+            for (int c = first; c < SP_MIN(first + line, channels); c++) {
+                const int64_t from = (int64_t)i * channels + c, to = (int64_t)c * SP_CSR_WIDTH + i;
+                if (element_bytes == 1)
+                    slab[to] = x[from];
+                else
+                    memcpy(slab + 4 * to, x + 4 * from, 4);
+            }
+}
+
 void sp_csr_gather(const struct sp_csr_operator *op, const char *x, int pieces,
                    const struct sp_csr_piece *piece, char *slab)
 {
     const sp_conv_shape *s = op->shape;
     const size_t bytes = (size_t)op->element_bytes;
     const size_t channel_bytes = (size_t)s->in_h * s->in_w * bytes;
+    if (s->in_h * s->in_w == 1) {
+        const struct sp_csr_piece *last = &piece[pieces - 1];
+        gather_rows(x + (size_t)piece[0].input * bytes, s->in_c, last->lane + last->length,
+                    op->element_bytes, slab);
+        return;
+    }
     for (int c = 0; c < s->in_c; c++) {
         char *lanes = slab + (size_t)c * SP_CSR_WIDTH * bytes;
         for (int i = 0; i < pieces; i++)

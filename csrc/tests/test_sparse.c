@@ -152,6 +152,34 @@ static void test_s8(int ukernel, sp_conv_shape s, int source, enum values kind, 
     end_case();
 }
 
+/* A matrix product with m rows. */
+static void test_product(int ukernel, int m, int columns, int k, int threads)
+{
+    const struct sp_ukernel_entry *kernel = &sp_ukernels[ukernel];
+    const int most = kernel->k_group == 2 ? 64 : 127, zero_point = m * 37 % 256;
+    sp_conv_shape s = make_shape(1, 1, k, columns, 1, (struct window){1, 1, 1, 0});
+    s.batch = m;
+    begin_case("gemm_csr_s8 %s, m %d, n %d, k %d, threads %d", kernel->name, m, columns, k,
+               threads);
+    uint8_t *x = random_bytes(in_elements(&s), EVEN_VALUES);
+    int16_t *w = random_weights((size_t)(columns * k), -most, most, EVEN_VALUES);
+    make_sparse(w, (size_t)(columns * k));
+    int8_t *narrow = allocate((size_t)(columns * k));
+    for (int i = 0; i < columns * k; i++)
+        narrow[i] = (int8_t)w[i];
+    struct epilogue_case e = make_epilogue(columns, k, w, zero_point, 0);
+    int32_t *sum = convolve(&s, x, w, zero_point), *y = allocate(out_elements(&s) * 4);
+    for (int i = 0; i < m * columns; i++)
+        sum[i] = (int32_t)((uint32_t)sum[i] + (uint32_t)e.bias[i % columns]);
+    sp_conv_csr_s8 p = {.shape = s, .lanes = make_lanes(&s, SP_CSR_GATHERED), .ukernel = ukernel};
+    struct packed *packed = pack_rows(&s, &p.lanes, narrow, 1, kernel->k_group, 1, m % 2);
+    p.matrix = packed->matrix, p.window = 1, p.epilogue.bias = e.epilogue.bias;
+    run_step(SP_GEMM_CSR_S8, &p, x, NULL, y, threads);
+    check_sums(y, sum, out_elements(&s));
+    free(x), free(w), free(narrow), free(sum), free(y), free_packed(packed), free_epilogue(&e);
+    end_case();
+}
+
 /* ---- blocks ---- */
 
 /* nhwc to nc4hw4; channels beyond the last one hold 0xA5. */
@@ -346,6 +374,9 @@ void test_sparse(int threads)
             test_s8(u, layer.shape, layer.source, i % VALUE_KINDS, window, i, threads);
         }
     }
+    for (int u = -1; (u = next_ukernel("conv_csr_s8", u)) >= 0;)
+        for (int m = 1; m < 140; m += 23)
+            test_product(u, m, 1 + m % 20, 2 * m + 7, threads);
     for (int u = -1; (u = next_ukernel("conv_block_s8", u)) >= 0;) {
         test_blocks(u, make_shape(6, 9, 16, 20, 4, (struct window){3, 1, 1, 1}), SP_CSR_PLANES,
                     EVEN_VALUES, 1, 3, threads);

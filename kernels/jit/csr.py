@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from numba import int32
 
-from ...ops.fused_spec import ConvF32, ConvS8
+from ...ops.fused_spec import ConvF32, ConvS8, GemmS8
 from ..step import Array, Layout, Shape, Step
-from .base import JitStep, compiled
+from .base import JitStep, compiled, fold_zero_point
 from .epilogue import Epilogue
 from .images import PhasePlanes
 from .planes import finish_f32
 
 PLANE_PIXELS = 1024  # a tile's sums stay in L1 while all non-zeros of an output pass
+LANES = 16  # rows of a matrix that are computed together
 
 
 def csr_from_dense(weight: Array) -> tuple[Array, Array, Array]:
@@ -129,6 +130,29 @@ class _ConvCsrS8(JitStep):
                 self._epilogue.planes(sums, planes.row_size, rows, residual, output[n])
 
 
+class _GemmCsrS8(JitStep):
+    def __init__(self, spec: GemmS8, shapes: Sequence[Shape], layout: Layout) -> None:
+        super().__init__(spec, shapes, layout)
+        rows, self._k = shapes[0]
+        self._lanes = -(-max(rows, 1) // LANES) * LANES  # whole vectors, so that loops have no tail
+        self._row_start, columns, self._values = csr_from_dense(spec.weight)
+        self._offsets = columns * self._lanes
+        self._bias = fold_zero_point(spec.bias, spec.weight, spec.x_zero_point)
+        arrays = (self._row_start, self._values, self._offsets, self._bias)
+        self.weight_bytes = sum(array.nbytes for array in arrays)
+
+    def execute(self, inputs: Sequence[Array], output: Array) -> None:
+        rows = len(output)
+        x = np.zeros((self._k, self._lanes), np.uint8)  # rows become lanes
+        x[:, :rows] = inputs[0].T
+        sums = np.empty((output.shape[1], self._lanes), np.int32)
+        _accumulate_s8(
+            x.reshape(-1), 0, self._lanes, self._row_start, self._offsets, self._values,
+            self._bias, sums,
+        )  # fmt: skip
+        output[...] = sums[:, :rows].T
+
+
 class _ConvCsrF32(JitStep):
     def __init__(self, spec: ConvF32, shapes: Sequence[Shape], layout: Layout) -> None:
         super().__init__(spec, shapes, layout)
@@ -155,6 +179,10 @@ class _ConvCsrF32(JitStep):
 
 def conv_csr_s8(spec: ConvS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> Step:
     return _ConvCsrS8(spec, shapes, layout)
+
+
+def gemm_csr_s8(spec: GemmS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> Step:
+    return _GemmCsrS8(spec, shapes, layout)
 
 
 def conv_csr_f32(spec: ConvF32, shapes: Sequence[Shape], layout: Layout, threads: int) -> Step:

@@ -110,6 +110,21 @@ class GemmS8:
     x_max: int = 255
 
 
+def conv_of(spec: GemmS8) -> ConvS8:
+    """The 1x1 convolution of one pixel that makes the same sums; its range and multipliers mean
+    nothing."""
+    return ConvS8(
+        Window((1, 1)),
+        1,
+        spec.weight[:, :, None, None],
+        spec.bias,
+        spec.x_zero_point,
+        np.ones(len(spec.bias), np.float32),
+        OutputRange(0),
+        spec.x_max,
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ConvF32:
     """2-D convolution in float32: `clamp(conv(x, weight) + bias + residual, lo, hi)`.
