@@ -21,7 +21,7 @@ from .packing_csr import PackedCsr, count_blocks, find_blocks, find_nonzeros, pa
 from .step import WORD, Array, ArraySpec, Layout, Shape, in_layout
 
 L1_BYTES = 24 * 1024  # of the input, beside weights and sums
-MIN_STEPS = 24  # non-zeros of a segment, below which loading and storing its sums costs more
+MIN_STEPS = 12  # non-zeros of a segment, below which loading and storing its sums costs more
 PRODUCT_ROWS = 16  # SP_CSR_PRODUCT_ROWS in csrc/conv_csr/csr.h
 SOURCES = {
     "in place": lib.SP_CSR_IN_PLACE,

@@ -34,10 +34,15 @@ def _windows_s8() -> list[Case]:
     """Weights and activation ranges for every size of window of csrc/gemm_s8/windows.h, and for
     none; sums at both ends of int16."""
     return [
-        gemm_s8(f"windows, weights {weights}, x to {top}", 5, 50, 163, **more)
+        gemm_s8(
+            *(f"windows, weights {weights}, x to {top}", 5, 50, 163),
+            weights=weights,
+            x_max=top,
+            values="ends",
+            x_zp=top // 3,
+        )
         for weights in (*(f"up to {n}" for n in (7, 15, 20, 31, 40, 62, 127)), *_EXTREME)
         for top in (127, 255)
-        for more in [{"weights": weights, "x_max": top, "values": "ends", "x_zp": top // 3}]
     ]
 
 
