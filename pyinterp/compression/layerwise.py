@@ -25,7 +25,9 @@ from .rounding import refit
 from .spool import Spool
 from .submodel import Runner, Stage, stages
 
-DAMPING = 0.01  # of the mean diagonal of the Hessian, as GPTQ has it
+# Of the mean diagonal of the Hessian. GPTQ's 0.01 is for millions of samples: with 60 images of
+# EfficientNet-Lite0's calibration set the divergence on its other 40 is twice that of 0.1.
+DAMPING = 0.1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
