@@ -31,6 +31,10 @@ static const struct {
     [SP_TRANSPOSE] = {sp_op_transpose, NULL},
     [SP_NC4HW4] = {sp_op_nc4hw4, NULL},
     [SP_SELECT_CHANNELS] = {sp_op_select_channels, NULL},
+    [SP_MAX_POOL_F32] = {sp_op_max_pool_f32, NULL},
+    [SP_AVERAGE_POOL_F32] = {sp_op_average_pool_f32, NULL},
+    [SP_BINARY_F32] = {sp_op_binary_f32, NULL},
+    [SP_ACTIVATION_F32] = {sp_op_activation_f32, NULL},
 };
 
 size_t sp_scratch_bytes(int op, const void *params)

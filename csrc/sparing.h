@@ -279,6 +279,30 @@ typedef struct {
     const sp_channel_run *run; /* [runs]  */
 } sp_select_channels;
 
+/* Float pooling, nhwc, as that of uint8. */
+typedef struct {
+    sp_conv_shape shape;
+} sp_max_pool_f32;
+
+typedef struct {
+    sp_conv_shape shape;
+    const float *divisor; /* [out_h * out_w] */
+} sp_average_pool_f32;
+
+/* clamp(a + b), or clamp(a * b) where product is 1; sizes as in sp_mul_s8. */
+typedef struct {
+    int batch, pixels, channels, nhwc, b_broadcast, product;
+    float lo, hi;
+} sp_binary_f32;
+
+/* A function of each element; pyinterp/ops/fused_float.py says what a and b are. */
+enum { SP_CLIP, SP_HARD_SIGMOID, SP_HARD_SWISH, SP_SIGMOID, SP_SILU, SP_ACTIVATION_COUNT };
+typedef struct {
+    int64_t count;
+    int function;
+    float a, b;
+} sp_activation_f32;
+
 /* nchw <-> nhwc: transposes [batch][rows][columns] to [batch][columns][rows]. */
 typedef struct {
     int batch, rows, columns, element_bytes; /* 1 or 4 */
@@ -316,6 +340,10 @@ enum {
     SP_TRANSPOSE,
     SP_NC4HW4,
     SP_SELECT_CHANNELS,
+    SP_MAX_POOL_F32,
+    SP_AVERAGE_POOL_F32,
+    SP_BINARY_F32,
+    SP_ACTIVATION_F32,
     SP_OP_COUNT
 };
 

@@ -85,6 +85,11 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel(fs.ResizeNearestS8, "", "c", NHWC, "native_elementwise:resize_nearest_s8"),
     Kernel(fs.SelectChannels, "", "c", BOTH, "native_movement:select_channels"),
     Kernel(fs.ConcatF32, "", "c", BOTH, "native_movement:concat_f32"),
+    Kernel(fs.MaxPoolF32, "", "c", NHWC, "native_pointwise:max_pool_f32"),
+    Kernel(fs.AveragePoolF32, "", "c", NHWC, "native_pointwise:average_pool_f32"),
+    Kernel(fs.AddF32, "", "c", BOTH, "native_pointwise:add_f32"),
+    Kernel(fs.MulF32, "", "c", BOTH, "native_pointwise:mul_f32"),
+    Kernel(fs.ActivationF32, "", "c", BOTH, "native_pointwise:activation_f32"),
     Kernel(fs.ConvS8, "dense_s8", "numba", NHWC, "jit.conv:conv_s8"),
     Kernel(
         fs.ConvS8, "dense_s8", "numba", NHWC, "jit.depthwise:depthwise_s8", conditions.depthwise_s8
@@ -110,6 +115,11 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel(fs.ResizeNearestS8, "", "numba", NHWC, "jit.elementwise:resize_nearest_s8"),
     Kernel(fs.SelectChannels, "", "numba", BOTH, "jit.movement:select_channels"),
     Kernel(fs.ConcatF32, "", "numba", BOTH, "jit.movement:concat_f32"),
+    Kernel(fs.MaxPoolF32, "", "numba", NHWC, "jit.pool_f32:max_pool_f32"),
+    Kernel(fs.AveragePoolF32, "", "numba", NHWC, "jit.pool_f32:average_pool_f32"),
+    Kernel(fs.AddF32, "", "numba", BOTH, "jit.pointwise:add_f32"),
+    Kernel(fs.MulF32, "", "numba", BOTH, "jit.pointwise:mul_f32"),
+    Kernel(fs.ActivationF32, "", "numba", BOTH, "jit.pointwise:activation_f32"),
     *(
         Kernel(spec, "", "numpy", NCHW, "reference:reference")
         for spec in (
@@ -128,6 +138,11 @@ KERNELS: tuple[Kernel, ...] = (
             fs.ResizeNearestS8,
             fs.SelectChannels,
             fs.ConcatF32,
+            fs.MaxPoolF32,
+            fs.AveragePoolF32,
+            fs.AddF32,
+            fs.MulF32,
+            fs.ActivationF32,
         )
     ),
 )

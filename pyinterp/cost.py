@@ -21,10 +21,13 @@ from .kernels.registry import Backend, Kernel
 from .kernels.step import WORD, ArraySpec, Layout
 from .ops.fused_shapes import output_shape
 from .ops.fused_spec import (
+    ActivationF32,
+    AveragePoolF32,
     AveragePoolS8,
     ConvF32,
     ConvS8,
     GemmS8,
+    MaxPoolF32,
     MaxPoolS8,
     SelectChannels,
     Spec,
@@ -150,8 +153,10 @@ def step_key(kernel: Kernel, spec: Spec, shapes: Sequence[Shape], layout: Layout
         parts += [window.strides, window.pads, window.dilations, f"groups {spec.groups}"]
     if isinstance(spec, (ConvS8, GemmS8)):
         parts.append(f"max {spec.x_max}")
-    if isinstance(spec, (MaxPoolS8, AveragePoolS8)):
+    if isinstance(spec, (MaxPoolS8, AveragePoolS8, MaxPoolF32, AveragePoolF32)):
         parts.append(spec.window)
+    if isinstance(spec, ActivationF32):
+        parts.append(spec.function)
     if isinstance(spec, SelectChannels):
         parts.append(f"{spec.element} {zlib.crc32(str(spec.channels).encode()):08x}")
     return " ".join(str(part) for part in parts)

@@ -6,6 +6,7 @@ import numpy as np
 
 from .graph_index import GraphIndex
 from .lower_channels import float_movement
+from .lower_pointwise import float_pointwise, float_pool
 from .lowered import Operation, View
 from .model import Array, Node
 from .ops.fused_spec import ConvF32, Window
@@ -86,7 +87,13 @@ class FloatMatcher:
             name = node.outputs[0]
             shape = self.graph.facts.shapes[name]
             return [Operation(node.label, View(shape), node.inputs[:1], (name,))]
-        return self._layer(node) or float_movement(self.graph, node)
+        graph = self.graph
+        return (
+            self._layer(node)
+            or float_movement(graph, node)
+            or float_pool(graph, node)
+            or float_pointwise(graph, node)
+        )
 
     def _layer(self, last: Node) -> list[Operation] | None:
         """[Conv | Gemm | MatMul] [+ residual] [clamp], ending at `last`."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from . import ops
 from .lower_channels import SLICES, picked_channels
+from .lower_pointwise import reduces_space
 from .lower_values import Operand, QuantizedValues, Target, ratio, rescale
 from .lowered import Operation, ReferenceOp, View, Work
 from .model import Node
@@ -100,7 +101,7 @@ def average_pool(v: QuantizedValues, target: Target, core: Node) -> list[Operati
         window = pool_window(core, shape[2:])
     else:
         window = Window((shape[2], shape[3]))
-        if core.op_type == "ReduceMean" and not _reduces_space(v, core):
+        if core.op_type == "ReduceMean" and not reduces_space(v.graph, core):
             return None
     include = bool(core.attributes.get("count_include_pad", 0))
     y_scale, taps = target.parameters.scale, window.kernel[0] * window.kernel[1]
@@ -114,14 +115,6 @@ def average_pool(v: QuantizedValues, target: Target, core: Node) -> list[Operati
         Operation(core.label, spec, (x.name,), (pooled,)),
         Operation(core.label, View(wanted), (pooled,), (output,)),
     ]
-
-
-def _reduces_space(v: QuantizedValues, node: Node) -> bool:
-    axes = np.asarray(node.attributes.get("axes", ()))
-    if not axes.size and len(node.inputs) > 1 and node.inputs[1]:
-        given = v.graph.constant(node.inputs[1])
-        axes = axes if given is None else given
-    return sorted(int(a) % 4 for a in axes) == [2, 3]
 
 
 def mul(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | None:

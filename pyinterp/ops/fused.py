@@ -7,18 +7,26 @@ times faster than an int32 matmul. Layout is NCHW throughout.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
 
+from .fused_float import (
+    activation_f32,
+    add_f32,
+    average_pool_f32,
+    max_pool_f32,
+    mul_f32,
+)
 from .fused_spec import (
     F32,
     I32,
+    ActivationF32,
+    AddF32,
     AddS8,
     Array,
+    AveragePoolF32,
     AveragePoolS8,
     ConcatF32,
     ConcatS8,
@@ -26,7 +34,9 @@ from .fused_spec import (
     ConvS8,
     Dequantize,
     GemmS8,
+    MaxPoolF32,
     MaxPoolS8,
+    MulF32,
     MulS8,
     OutputRange,
     Quantize,
@@ -37,6 +47,7 @@ from .fused_spec import (
     TableS8,
     Window,
 )
+from .fused_windows import average_pool_counts, windows
 
 U8 = npt.NDArray[np.uint8]
 
@@ -46,22 +57,6 @@ def requantize(real: F32, output: OutputRange) -> U8:
     low, high = np.float32(output.lo - output.zero_point), np.float32(output.hi - output.zero_point)
     clamped = np.clip(np.rint(real), low, high)
     return (clamped.astype(np.int32) + np.int32(output.zero_point)).astype(np.uint8)
-
-
-def windows(x: Array, window: Window, fill: float) -> Array:
-    """View of all windows, [N, C, H', W', kh, kw], of x [N, C, H, W] padded with `fill`."""
-    top, left, bottom, right = window.pads
-    out_h, out_w = window.output_size(x.shape[2], x.shape[3])
-    extent = [(k - 1) * d + 1 for k, d in zip(window.kernel, window.dilations, strict=True)]
-    # ceil_mode windows may reach past the padding
-    more_h = max(0, (out_h - 1) * window.strides[0] + extent[0] - (x.shape[2] + top + bottom))
-    more_w = max(0, (out_w - 1) * window.strides[1] + extent[1] - (x.shape[3] + left + right))
-    border = ((0, 0), (0, 0), (top, bottom + more_h), (left, right + more_w))
-    padded = np.pad(x, border, constant_values=x.dtype.type(fill))
-    view = sliding_window_view(padded, extent, axis=(2, 3))
-    strided = view[:, :, :: window.strides[0], :: window.strides[1]][:, :, :out_h, :out_w]
-    result: Array = strided[..., :: window.dilations[0], :: window.dilations[1]]
-    return result
 
 
 def _convolve(x: Array, weight: Array, window: Window, groups: int, fill: float) -> Array:
@@ -185,18 +180,6 @@ def max_pool_s8(spec: MaxPoolS8, x: U8) -> U8:
     return result
 
 
-def average_pool_counts(window: Window, height: int, width: int, include_pad: bool) -> Array:
-    """Divisor of each output, int64 [H', W'].
-
-    Padding counts where `include_pad` says so; what ceil_mode adds past the padding never does.
-    """
-    top, left, bottom, right = window.pads if include_pad else (0, 0, 0, 0)
-    ones = np.ones((1, 1, height + top + bottom, width + left + right), np.int64)
-    inner = window if not include_pad else replace(window, pads=(0, 0, 0, 0))
-    out_h, out_w = window.output_size(height, width)
-    return windows(ones, inner, 0).sum(axis=(4, 5))[0, 0, :out_h, :out_w]
-
-
 def average_pool_multipliers(spec: AveragePoolS8, height: int, width: int) -> F32:
     """Multiplier of each output pixel, float32 [H', W']."""
     counts = average_pool_counts(spec.window, height, width, spec.count_include_pad)
@@ -243,6 +226,11 @@ REFERENCE: dict[type[Any], Callable[..., Array]] = {
     ResizeNearestS8: resize_nearest_s8,
     SelectChannels: select_channels,
     ConcatF32: concat_f32,
+    MaxPoolF32: max_pool_f32,
+    AveragePoolF32: average_pool_f32,
+    AddF32: add_f32,
+    MulF32: mul_f32,
+    ActivationF32: activation_f32,
 }
 
 

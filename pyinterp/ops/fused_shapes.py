@@ -9,7 +9,10 @@ import numpy as np
 
 from ..errors import ModelError
 from .fused_spec import (
+    ActivationF32,
+    AddF32,
     AddS8,
+    AveragePoolF32,
     AveragePoolS8,
     ConcatF32,
     ConcatS8,
@@ -17,7 +20,9 @@ from .fused_spec import (
     ConvS8,
     Dequantize,
     GemmS8,
+    MaxPoolF32,
     MaxPoolS8,
+    MulF32,
     MulS8,
     Quantize,
     ResizeNearestS8,
@@ -27,7 +32,9 @@ from .fused_spec import (
 )
 
 Shape = tuple[int, ...]
-_FLOATS = (ConvF32, ConcatF32)  # from float32 to float32
+_POOLS = (MaxPoolS8, AveragePoolS8, MaxPoolF32, AveragePoolF32)
+# from float32 to float32
+_FLOATS = (ConvF32, ConcatF32, MaxPoolF32, AveragePoolF32, AddF32, MulF32, ActivationF32)
 
 
 def _windowed(window: Window, shape: Shape, channels: int) -> Shape:
@@ -63,7 +70,7 @@ def input_count(spec: Spec) -> int:
         return len(spec.parts)
     if isinstance(spec, ConcatF32):
         return spec.parts
-    return 2 if isinstance(spec, (AddS8, MulS8)) else 1
+    return 2 if isinstance(spec, (AddS8, MulS8, AddF32, MulF32)) else 1
 
 
 def input_dtype(spec: Spec) -> np.dtype[Any]:
@@ -87,7 +94,7 @@ def output_shape(spec: Spec, shapes: Sequence[Shape]) -> Shape:
     first = shapes[0]
     if isinstance(spec, (ConvS8, ConvF32)):
         return _conv(spec, shapes)
-    if isinstance(spec, (MaxPoolS8, AveragePoolS8)):
+    if isinstance(spec, _POOLS):
         return _windowed(spec.window, first, first[1] if len(first) == 4 else 0)
     if isinstance(spec, GemmS8):
         if len(first) != 2 or first[1] != spec.weight.shape[1]:
@@ -105,7 +112,7 @@ def output_shape(spec: Spec, shapes: Sequence[Shape]) -> Shape:
         return first[0], sum(shape[1] for shape in shapes), *first[2:]
     if isinstance(spec, AddS8) and shapes[1] != first:
         raise ModelError(f"shapes differ: {list(first)} and {list(shapes[1])}")
-    if isinstance(spec, MulS8) and shapes[1] not in (first, (*first[:2], 1, 1)):
+    if isinstance(spec, (MulS8, AddF32, MulF32)) and shapes[1] not in (first, (*first[:2], 1, 1)):
         raise ModelError(f"expected {list(first)} or one value a channel, got {list(shapes[1])}")
     if isinstance(spec, ResizeNearestS8):
         if len(first) != 4:

@@ -263,6 +263,49 @@ class ConcatF32:
     parts: int
 
 
+@dataclass(frozen=True, slots=True)
+class MaxPoolF32:
+    """Maximum over a window of float32; padding never wins, NaN always does."""
+
+    window: Window
+
+
+@dataclass(frozen=True, slots=True)
+class AveragePoolF32:
+    """Average over a window of float32: the sum divided by the window's size, or by the taps inside
+    the input where padding is excluded."""
+
+    window: Window
+    count_include_pad: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AddF32:
+    """`clamp(a + b, lo, hi)`, NaN passing. b: a's shape, or [N, C, 1, 1] beside [N, C, H, W]."""
+
+    lo: float = -np.inf
+    hi: float = np.inf
+
+
+@dataclass(frozen=True, slots=True)
+class MulF32:
+    """`clamp(a * b, lo, hi)`, as `AddF32`."""
+
+    lo: float = -np.inf
+    hi: float = np.inf
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationF32:
+    """A function of each element, float32: "clip" to [a, b]; "hard_sigmoid", the clamp of
+    `a * x + b` to [0, 1]; "hard_swish", x times that; "sigmoid"; "silu", x times that.
+    """
+
+    function: str
+    a: float = 0.0
+    b: float = 0.0
+
+
 Spec: TypeAlias = (
     ConvS8
     | GemmS8
@@ -279,4 +322,9 @@ Spec: TypeAlias = (
     | ResizeNearestS8
     | SelectChannels
     | ConcatF32
+    | MaxPoolF32
+    | AveragePoolF32
+    | AddF32
+    | MulF32
+    | ActivationF32
 )

@@ -1,0 +1,150 @@
+"""Float sums, products and activations, by the steps of `ops/fused_float.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numba import float32, int32
+
+from ...ops import fused_spec as fs
+from ..step import Array, Layout, Shape, Step
+from .base import JitStep, compiled
+
+_POWERS = (2.0 ** np.arange(-126, 1)).astype(np.float32)  # of 2, from the exponent -126 on
+
+
+@compiled
+def _clamp(x: np.float32, lo: np.float32, hi: np.float32) -> np.float32:
+    """NaN passes."""
+    if x < lo:
+        x = lo
+    if x > hi:
+        x = hi
+    return x
+
+
+@compiled
+def _binary_rows(
+    a: Array, b: Array, product: bool, lo: np.float32, hi: np.float32, out: Array
+) -> None:
+    """a, out: [R, C]; b: [R or 1, C or 1]."""
+    for r in range(a.shape[0]):
+        row = b[r if b.shape[0] > 1 else 0]
+        for c in range(a.shape[1]):
+            other = row[c if row.size > 1 else 0]
+            value = a[r, c] * other if product else a[r, c] + other
+            out[r, c] = _clamp(value, lo, hi)
+
+
+@compiled
+def _clip(x: Array, a: np.float32, b: np.float32, out: Array) -> None:
+    for i in range(x.size):
+        out[i] = _clamp(x[i], a, b)
+
+
+@compiled
+def _hard_sigmoid(x: Array, a: np.float32, b: np.float32, out: Array) -> None:
+    for i in range(x.size):
+        out[i] = _clamp(x[i] * a + b, float32(0), float32(1))
+
+
+@compiled
+def _hard_swish(x: Array, a: np.float32, b: np.float32, out: Array) -> None:
+    for i in range(x.size):
+        out[i] = x[i] * _clamp(x[i] * a + b, float32(0), float32(1))
+
+
+@compiled
+def _logistic(x: np.float32) -> np.float32:
+    t = x if x < float32(0) else -x
+    if t < float32(-87):
+        power = float32(0)
+    elif t != t:
+        power = t
+    else:
+        magic = float32(12582912)
+        n = t * float32(1.44269504) + magic - magic
+        r = t - n * float32(0.693359375) - n * float32(-2.12194440e-4)
+        p = float32(1.9875691500e-4)
+        p = p * r + float32(1.3981999507e-3)
+        p = p * r + float32(8.3334519073e-3)
+        p = p * r + float32(4.1665795894e-2)
+        p = p * r + float32(1.6666665459e-1)
+        p = p * r + float32(5.0000001201e-1)
+        p = p * (r * r) + r + float32(1)
+        power = p * _POWERS[int32(n) + 126]
+    numerator = float32(1) if x >= float32(0) else power
+    return float32(numerator / (float32(1) + power))
+
+
+@compiled
+def _sigmoid(x: Array, a: np.float32, b: np.float32, out: Array) -> None:
+    for i in range(x.size):
+        out[i] = _logistic(x[i])
+
+
+@compiled
+def _silu(x: Array, a: np.float32, b: np.float32, out: Array) -> None:
+    for i in range(x.size):
+        out[i] = x[i] * _logistic(x[i])
+
+
+FUNCTIONS: dict[str, Callable[[Array, np.float32, np.float32, Array], None]] = {
+    "clip": _clip,
+    "hard_sigmoid": _hard_sigmoid,
+    "hard_swish": _hard_swish,
+    "sigmoid": _sigmoid,
+    "silu": _silu,
+}
+
+
+class _Binary(JitStep):
+    def __init__(
+        self, spec: fs.AddF32 | fs.MulF32, shapes: Sequence[Shape], layout: Layout
+    ) -> None:
+        super().__init__(spec, shapes, layout)
+        self._product = isinstance(spec, fs.MulF32)
+        self._lo, self._hi = np.float32(spec.lo), np.float32(spec.hi)
+        self._gated = tuple(shapes[0]) != tuple(shapes[1])
+        self._layout = layout
+
+    def execute(self, inputs: Sequence[Array], output: Array) -> None:
+        a, b = inputs
+        if not self._gated:
+            self._rows(a.reshape(1, -1), b.reshape(1, -1), output.reshape(1, -1))
+        elif self._layout == "nchw":  # a row is a channel's plane, with one gate
+            planes = a.shape[0] * a.shape[1]
+            self._rows(a.reshape(planes, -1), b.reshape(planes, 1), output.reshape(planes, -1))
+        else:  # a row is a pixel, whose channels have the image's gates
+            channels = a.shape[3]
+            for image, gates, result in zip(a, b, output, strict=True):
+                pixels = image.reshape(-1, channels)
+                self._rows(pixels, gates.reshape(1, channels), result.reshape(-1, channels))
+
+    def _rows(self, a: Array, b: Array, out: Array) -> None:
+        _binary_rows(a, b, self._product, self._lo, self._hi, out)
+
+
+class _ActivationF32(JitStep):
+    def __init__(self, spec: fs.ActivationF32, shapes: Sequence[Shape], layout: Layout) -> None:
+        super().__init__(spec, shapes, layout)
+        self._function = FUNCTIONS[spec.function]
+        self._a, self._b = np.float32(spec.a), np.float32(spec.b)
+
+    def execute(self, inputs: Sequence[Array], output: Array) -> None:
+        self._function(inputs[0].reshape(-1), self._a, self._b, output.reshape(-1))
+
+
+def add_f32(spec: fs.AddF32, shapes: Sequence[Shape], layout: Layout, threads: int) -> Step:
+    return _Binary(spec, shapes, layout)
+
+
+def mul_f32(spec: fs.MulF32, shapes: Sequence[Shape], layout: Layout, threads: int) -> Step:
+    return _Binary(spec, shapes, layout)
+
+
+def activation_f32(
+    spec: fs.ActivationF32, shapes: Sequence[Shape], layout: Layout, threads: int
+) -> Step:
+    return _ActivationF32(spec, shapes, layout)

@@ -1,0 +1,120 @@
+"""Float operators without weights: poolings, sums, products and activations."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .graph_index import GraphIndex
+from .lowered import Operation, View
+from .model import Node
+from .ops.fused_spec import (
+    ActivationF32,
+    AddF32,
+    AveragePoolF32,
+    MaxPoolF32,
+    MulF32,
+    Window,
+)
+from .shapes import pool_window
+
+
+def reduces_space(graph: GraphIndex, node: Node) -> bool:
+    """Whether a ReduceMean of [N, C, H, W] runs over height and width."""
+    axes = np.asarray(node.attributes.get("axes", ()))
+    if not axes.size and len(node.inputs) > 1 and node.inputs[1]:
+        given = graph.constant(node.inputs[1])
+        axes = axes if given is None else given
+    return sorted(int(a) % 4 for a in axes) == [2, 3]
+
+
+def float_pool(graph: GraphIndex, node: Node) -> list[Operation] | None:
+    """A pooling of float images; None for other operators, ranks and types."""
+    facts, x = graph.facts, node.inputs[0] if node.inputs else ""
+    shape = facts.shapes.get(x, ())
+    if len(shape) != 4 or facts.dtypes[x] != np.float32 or any(node.outputs[1:]):
+        return None
+    spec: MaxPoolF32 | AveragePoolF32
+    whole = Window((shape[2], shape[3]))
+    if node.op_type == "MaxPool":
+        spec = MaxPoolF32(pool_window(node, shape[2:]))
+    elif node.op_type == "GlobalMaxPool":
+        spec = MaxPoolF32(whole)
+    elif node.op_type == "AveragePool":
+        include = bool(node.attributes.get("count_include_pad", 0))
+        spec = AveragePoolF32(pool_window(node, shape[2:]), include)
+    elif node.op_type == "GlobalAveragePool" or (
+        node.op_type == "ReduceMean" and reduces_space(graph, node)
+    ):
+        spec = AveragePoolF32(whole, False)
+    else:
+        return None
+    output = node.outputs[0]
+    wanted = facts.shapes[output]
+    if len(wanted) == 4:
+        return [Operation(node.label, spec, (x,), (output,))]
+    pooled = f"{output}:4d"
+    return [
+        Operation(node.label, spec, (x,), (pooled,)),
+        Operation(node.label, View(wanted), (pooled,), (output,)),
+    ]
+
+
+def float_pointwise(graph: GraphIndex, last: Node) -> list[Operation] | None:
+    """Add or Mul with the clamps behind it, an activation, or clamps alone, ending at `last`."""
+    output = last.outputs[0]
+    if graph.facts.dtypes.get(output) != np.float32 or any(last.outputs[1:]):
+        return None
+    name, lo, hi = graph.skip_clamps(output, shared=True)
+    core = last if name == output else graph.absorbable(name)
+    if core is not None and core.op_type in ("Add", "Mul"):
+        found = _binary(graph, core, output, lo, hi)
+        if found is not None:
+            return [found]
+    if name != output:
+        return [Operation(last.label, ActivationF32("clip", lo, hi), (name,), (output,))]
+    spec = _activation(last)
+    return None if spec is None else [Operation(last.label, spec, last.inputs[:1], (output,))]
+
+
+def _binary(graph: GraphIndex, core: Node, output: str, lo: float, hi: float) -> Operation | None:
+    """None where an operand is constant or is broadcast otherwise than by channel."""
+    if core.op_type == "Mul" and (lo, hi) == (-math.inf, math.inf):
+        silu = _silu(graph, core)
+        if silu:
+            return Operation(core.label, ActivationF32("silu"), (silu,), (output,))
+    shapes, full = graph.facts.shapes, graph.facts.shapes[output]
+    if any(graph.constant(name) is not None for name in core.inputs):
+        return None
+    a, b = core.inputs if shapes[core.inputs[0]] == full else core.inputs[::-1]
+    gate = (*full[:2], 1, 1) if len(full) == 4 else full
+    if shapes[a] != full or shapes[b] not in (full, gate):
+        return None
+    spec = AddF32(lo, hi) if core.op_type == "Add" else MulF32(lo, hi)
+    return Operation(core.label, spec, (a, b), (output,))
+
+
+def _silu(graph: GraphIndex, mul: Node) -> str:
+    """x of x * Sigmoid(x), where nothing else reads the sigmoid; "" for other products."""
+    for x, gate in (mul.inputs, mul.inputs[::-1]):
+        node = graph.absorbable(gate)
+        if node is not None and node.op_type == "Sigmoid" and node.inputs[0] == x:
+            return x
+    return ""
+
+
+def _activation(node: Node) -> ActivationF32 | None:
+    if node.op_type == "HardSwish":
+        return ActivationF32("hard_swish", float(np.float32(1 / 6)), 0.5)
+    if node.op_type == "HardSigmoid":
+        alpha, beta = (node.attributes.get(k, d) for k, d in (("alpha", 0.2), ("beta", 0.5)))
+        a, b = (float(np.float32(value)) for value in (alpha, beta))  # type: ignore[arg-type]
+        return ActivationF32("hard_sigmoid", a, b)
+    if node.op_type == "Sigmoid":
+        return ActivationF32("sigmoid")
+    return ActivationF32("silu") if _is_plain_swish(node) else None
+
+
+def _is_plain_swish(node: Node) -> bool:
+    return node.op_type == "Swish" and node.attributes.get("alpha", 1.0) == 1.0
