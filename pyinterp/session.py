@@ -116,7 +116,7 @@ class Session:
                 raise InputError(f"input {info}: expected an array, got {type(array).__name__}")
             if array.dtype != info.dtype:
                 raise InputError(f"input {info}: expected {info.dtype}, got {array.dtype}")
-            arrays.append(np.ascontiguousarray(array))
+            arrays.append(np.asarray(array, order="C"))  # ascontiguousarray makes scalars vectors
         return arrays
 
     def _executor(

@@ -125,6 +125,17 @@ def test_outputs_by_name_views_of_inputs_and_constants(backend: Any) -> None:
     assert session.run(["three", "flat"], feeds)[1].shape == (2, 8)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_scalar_inputs_stay_scalars(backend: Any) -> None:
+    b = GraphBuilder()
+    b.add("Mul", ["input", "factor"], "y")
+    inputs = {"input": (TensorProto.FLOAT, ("n", 3)), "factor": (TensorProto.FLOAT, ())}
+    model = read_onnx(b.finish(inputs, {"y": (TensorProto.FLOAT, ("n", 3))}))
+    x = np.ones((2, 3), np.float32)
+    (y,) = Session(model, backend).run(None, {"input": x, "factor": np.array(3, np.float32)})
+    assert np.array_equal(y, 3 * x)
+
+
 def test_results_are_the_callers_own() -> None:
     session = Session(NETWORKS[FLOAT_HEAD])
     feeds = feeds_for(NETWORKS[FLOAT_HEAD])
