@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from case_builders import Case, Shape, make
+from case_builders import Case, Shape, Values, make
 
 from sparing.ops import fused_spec as fs
 
@@ -31,7 +31,7 @@ def _pools() -> list[Case]:
     ]
     cases: list[Case] = []
     for name, shape, window in pools:
-        values = "special" if name == "special" else "uniform"
+        values: Values = "special" if name == "special" else "uniform"
         cases.append(make(f"max pool f32 {name}", fs.MaxPoolF32(window), shape, values=values))
         for include in (True, False):
             spec = fs.AveragePoolF32(window, include)

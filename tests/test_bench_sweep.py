@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sparing.bench import sweep
 from sparing.bench.sweep import DENSE, SPARSE, Point, break_even
 from sparing.cli import main
 from sparing.kernels.registry import KERNELS
+from sparing.ops import fused
 
 CAPTURE = pytest.CaptureFixture[str]
 
@@ -72,8 +72,8 @@ def test_a_network_runs_dense_sparse_and_chosen(capfd: CAPTURE) -> None:
 
 
 def test_a_wrong_kernel_fails_the_sweep(monkeypatch: pytest.MonkeyPatch, capfd: CAPTURE) -> None:
-    right = sweep.fused.run
-    monkeypatch.setattr(sweep.fused, "run", lambda spec, inputs: right(spec, inputs) ^ 1)
+    right = fused.run
+    monkeypatch.setattr(fused, "run", lambda spec, inputs: right(spec, inputs) ^ 1)
     arguments = ["layer:mobilenet_v2/block15_project", "--sweep", "sparsity", "--zeros", "0.9"]
     assert main(["bench", *arguments, "--seconds", "0.01", "--json"]) == 1
     (found,) = json.loads(capfd.readouterr().out)

@@ -92,7 +92,10 @@ def _divergence(model: Model, other: Model, images: Images) -> float:
 def test_recipes_quantize_for_the_model_before_pruning(
     net: Model, data: list[dict[str, F32]]
 ) -> None:
-    steps = {"prune": {"sparsity": 0.6, "criterion": "obs"}, "quantize": {"weight_bits": 4}}
+    steps: dict[str, dict[str, Any]] = {
+        "prune": {"sparsity": 0.6, "criterion": "obs"},
+        "quantize": {"weight_bits": 4},
+    }
     got = apply_recipe(net, Recipe(steps), data)
     pruned = prune(net, 0.6, criterion="obs", calibration=data)
     joint, apart = (

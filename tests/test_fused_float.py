@@ -100,7 +100,7 @@ def test_float_networks_mean_the_same(body: str, kinds: str) -> None:
     x = np.random.default_rng(0).standard_normal((2, 3, 9, 8)).astype(np.float32)
     (want,) = run_graph(model, {"input": x}).values()
     for backend in ("numpy", "auto"):
-        session = sparing.Session(model, backend=backend, threads=1)  # type: ignore[arg-type]
+        session = sparing.Session(model, backend=backend, threads=1)
         (got,) = session.run(None, {"input": x})
         # a few float32 roundings of values near 1
         assert got.shape == want.shape and np.abs(got - want).max() < 1e-5

@@ -15,6 +15,7 @@ from cases import BY_NAME, CASES
 
 from sparing.ops import fused
 from sparing.ops import fused_spec as fs
+from sparing.ops.fused_windows import average_pool_counts
 
 F = np.float32
 FULL = fs.OutputRange(0)
@@ -315,17 +316,17 @@ def test_pooling_equals_plain_loops(case: Case) -> None:
 
 def test_average_pool_counts_by_hand() -> None:
     padded = fs.Window((3, 3), (1, 1), (1, 1, 1, 1))
-    assert fused.average_pool_counts(padded, 2, 3, False).tolist() == [[4, 6, 4], [4, 6, 4]]
-    assert fused.average_pool_counts(padded, 2, 3, True).tolist() == [[9, 9, 9], [9, 9, 9]]
+    assert average_pool_counts(padded, 2, 3, False).tolist() == [[4, 6, 4], [4, 6, 4]]
+    assert average_pool_counts(padded, 2, 3, True).tolist() == [[9, 9, 9], [9, 9, 9]]
     # 5 pixels, windows of 2 at stride 2, rounded up: the last window holds one pixel
     ceil = fs.Window((1, 2), (1, 2), ceil_mode=True)
     for include in (False, True):
-        assert fused.average_pool_counts(ceil, 1, 5, include).tolist() == [[2, 2, 1]]
+        assert average_pool_counts(ceil, 1, 5, include).tolist() == [[2, 2, 1]]
     # with a padding pixel at each end the first and last windows count it only on demand
     both = fs.Window((1, 3), (1, 2), (0, 1, 0, 1), ceil_mode=True)
     assert both.output_size(1, 4) == (1, 3)
-    assert fused.average_pool_counts(both, 1, 4, False).tolist() == [[2, 3, 1]]
-    assert fused.average_pool_counts(both, 1, 4, True).tolist() == [[3, 3, 2]]
+    assert average_pool_counts(both, 1, 4, False).tolist() == [[2, 3, 1]]
+    assert average_pool_counts(both, 1, 4, True).tolist() == [[3, 3, 2]]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def works(model: Model) -> list[Any]:
 def assert_same_meaning(model: Model, tolerance: float) -> None:
     feeds = feeds_for(model)
     for backend in ("numpy", "auto"):
-        got = sparing.Session(model, backend=backend, threads=1).run(None, feeds)  # type: ignore[arg-type]
+        got = sparing.Session(model, backend=backend, threads=1).run(None, feeds)
         for array, want in zip(got, run_graph(model, feeds).values(), strict=True):
             assert array.shape == want.shape
             assert np.abs(array.astype(np.float64) - want).max() <= tolerance
@@ -128,7 +128,7 @@ def test_a_transposed_group_that_is_read_elsewhere_stays() -> None:
             grouped: (TensorProto.FLOAT, [f"e{i}" for i in range(5)]),
         },
     )
-    model = sparing.formats.onnx_reader.read_onnx(proto)  # type: ignore[attr-defined]
+    model = sparing.formats.onnx_reader.read_onnx(proto)
     assert sum(isinstance(w, ReferenceOp) for w in works(model)) == 1
     assert_same_meaning(model, 0.0)
 

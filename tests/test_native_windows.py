@@ -115,6 +115,8 @@ def test_speedup_follows_the_weights() -> None:
     small = gemm_s8("small", 4, 64, 256, weights="up to 7", x_max=127).spec
     large = gemm_s8("large", 4, 64, 256, weights="top", x_max=255).spec
     wide = gemm_s8("wide", 4, 64, 256, weights="s16").spec
+    assert isinstance(small, fs.GemmS8) and isinstance(large, fs.GemmS8)
+    assert isinstance(wide, fs.GemmS8)
     with forced_isa("avx2"):
         assert windows_speedup(small) > 1.7
         assert windows_speedup(large) == windows_speedup(wide) == 1
