@@ -44,6 +44,7 @@ Bytes = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 BATCH, SHIFT, CALIBRATION = 128, 1, 1024
+EPOCHS = {"sparse": 6.0, "channels": 8.0}
 FLOAT_RATE, INTEGER_RATE = 1e-2, 5e-4  # of learning
 
 
@@ -185,7 +186,7 @@ def measure(name: str, path: Path, dense: Model, test: Images, seconds: float) -
     )
 
 
-Settings = Mapping[str, float]
+Settings = Mapping[str, float | None]
 
 
 def taken(name: str, step: Step, path: Path, lesson: Lesson, test: Images, before: Model) -> Row:
@@ -219,7 +220,7 @@ def claim(folder: Path, settings: Settings) -> None:
 def run(row: str, lesson: Lesson, test: Images, args: argparse.Namespace) -> None:
     """Take the steps that `--out` has no model of, and print a line for each."""
     before = lesson.teacher
-    planned = steps(row, lesson, args.epochs, args.integer_epochs)
+    planned = steps(row, lesson, args.epochs or EPOCHS[row], args.integer_epochs)
     for number, (name, step) in enumerate(planned.items(), 1):
         path = args.out / f"{row}_{number}.sparing"
         line = taken(name, step, path, lesson, test, before)
@@ -238,7 +239,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--row", choices=("sparse", "channels", "both"), default="both")
     parser.add_argument("--data", type=Path, default=DEBIAN_DATA, help="folder of the IDX files")
-    parser.add_argument("--epochs", type=float, default=6.0, help="of float training, default 6")
+    parser.add_argument("--epochs", type=float, help="of float training, default 6, channels 8")
     parser.add_argument("--integer-epochs", type=float, default=0.5, help="with int8, default 0.5")
     parser.add_argument("--seed", type=int, default=0, help="default 0")
     parser.add_argument("--threads", type=int, default=1, help="default 1")
