@@ -1,4 +1,4 @@
-"""Float operators without weights: poolings, sums, products and activations."""
+"""Float operators that are no layers: poolings, sums, products and activations."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from .graph_index import GraphIndex
 from .lowered import Operation, View
 from .model import Node
 from .ops.fused_spec import (
+    F32,
     ActivationF32,
     AddF32,
     AveragePoolF32,
+    ConvF32,
     MaxPoolF32,
     MulF32,
     Window,
 )
-from .shapes import pool_window
+from .shapes import Shape, pool_window
 
 
 def reduces_space(graph: GraphIndex, node: Node) -> bool:
@@ -69,7 +71,7 @@ def float_pointwise(graph: GraphIndex, last: Node) -> list[Operation] | None:
     name, lo, hi = graph.skip_clamps(output, shared=True)
     core = last if name == output else graph.absorbable(name)
     if core is not None and core.op_type in ("Add", "Mul"):
-        found = _binary(graph, core, output, lo, hi)
+        found = _binary(graph, core, output, lo, hi) or _affine(graph, core, output, lo, hi)
         if found is not None:
             return [found]
     if name != output:
@@ -93,6 +95,45 @@ def _binary(graph: GraphIndex, core: Node, output: str, lo: float, hi: float) ->
         return None
     spec = AddF32(lo, hi) if core.op_type == "Add" else MulF32(lo, hi)
     return Operation(core.label, spec, (a, b), (output,))
+
+
+def _affine(graph: GraphIndex, last: Node, output: str, lo: float, hi: float) -> Operation | None:
+    """x * factor[c] + offset[c], either part alone too, as a depthwise convolution of one pixel.
+
+    That is what a BatchNorm is where no layer before it can take it in.
+    """
+    shape = graph.facts.shapes[output]
+    if len(shape) != 4:
+        return None
+    factor, offset = np.ones(shape[1], np.float32), np.zeros(shape[1], np.float32)
+    core: Node | None = last
+    if last.op_type == "Add":
+        added = _channel_constant(graph, last, shape)
+        if added is None:
+            return None
+        x, offset = added
+        core = graph.absorbable(x)
+    if core is not None and core.op_type == "Mul":
+        scaled = _channel_constant(graph, core, shape)
+        if scaled is not None:
+            x, factor = scaled
+        elif core is last:
+            return None
+    weight = factor.reshape(-1, 1, 1, 1)
+    spec = ConvF32(Window((1, 1)), shape[1], weight, offset, lo, hi)
+    return Operation(last.label, spec, (x,), (output,))
+
+
+def _channel_constant(graph: GraphIndex, node: Node, shape: Shape) -> tuple[str, F32] | None:
+    """The other operand, of the result's shape [N, C, H, W], and a constant one as [C]."""
+    for x, name in (node.inputs, node.inputs[::-1]):
+        constant = graph.constant(name)
+        if constant is None or constant.ndim > 4 or graph.facts.shapes[x] != shape:
+            continue
+        full = (1,) * (4 - constant.ndim) + constant.shape
+        if full in ((1, shape[1], 1, 1), (1, 1, 1, 1)):
+            return x, np.broadcast_to(constant.reshape(-1), shape[1:2]).copy()
+    return None
 
 
 def _silu(graph: GraphIndex, mul: Node) -> str:

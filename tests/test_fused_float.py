@@ -71,6 +71,16 @@ def network(body: str) -> Model:
     elif body == "silu":
         wide = g.add("Mul", [g.add("Sigmoid", [x], "s"), x], "silu")
         x = g.add("Relu", [g.add("Add", [wide, g.add("Sigmoid", [wide], "t")], "u")], "out")
+    elif body == "affine":
+        x = g.add("Concat", [x, "input"], "both", axis=1)
+        arrays = [("scale", 1.0), ("bias", 0.5), ("mean", 0.2)]
+        terms = [g.random(name, (9,), size) for name, size in arrays]
+        variance = g.weight("variance", g.rng.uniform(0.5, 2, 9).astype(np.float32))
+        x = g.add("Relu", [g.add("BatchNormalization", [x, *terms, variance], "norm")], "relu")
+        half = g.weight("half", np.float32(0.5))
+        per_channel = g.random("per_channel", (9, 1, 1))
+        x = g.add("Add", [half, g.add("MaxPool", [x], "max", kernel_shape=[2, 2])], "shifted")
+        x = g.add("Mul", [g.add("Sigmoid", [x], "s"), per_channel], "out")
     else:
         assert body == "clips"
         low, high = (g.weight(n, np.float32(v)) for n, v in (("low", -0.2), ("high", 0.6)))
@@ -89,6 +99,7 @@ def network(body: str) -> Model:
         ("pools", "MaxPoolF32 AveragePoolF32 ConcatF32 MaxPoolF32 AddF32 AveragePoolF32 View"),
         ("gates", "AveragePoolF32 ActivationF32 MulF32 ActivationF32"),
         ("silu", "ActivationF32 ActivationF32 AddF32"),
+        ("affine", "ConcatF32 ConvF32 MaxPoolF32 ConvF32 ActivationF32 ConvF32"),
         ("clips", "ActivationF32 Tanh MulF32"),
     ],
 )

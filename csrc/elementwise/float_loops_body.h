@@ -107,7 +107,7 @@ static void max_taps(struct sp_taps t, size_t at, int64_t n, float *restrict y)
             const void *tap = t.x + row * t.row_step + column * t.column_step + at;
             const float *restrict x = tap;
             for (int64_t i = 0; i < n; i++)
-                y[i] = (x[i] > y[i]) | (x[i] != x[i]) ? x[i] : y[i];
+                y[i] = ((x[i] > y[i]) | (x[i] != x[i])) ? x[i] : y[i];
         }
 }
 

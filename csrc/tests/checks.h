@@ -91,6 +91,7 @@ void *pack_panels(const int16_t *w, int groups, int columns, int k,
 /* ---- the tests ---- */
 
 void test_elementwise(int threads);
+void test_float(int threads);
 void test_windows(int threads);
 void test_products(int threads);
 void test_gemm_windows(int threads);

@@ -8,6 +8,7 @@
 static void test_operators(int threads)
 {
     test_elementwise(threads);
+    test_float(threads);
     test_windows(threads);
     test_products(threads);
     test_gemm_windows(threads);
