@@ -87,6 +87,25 @@ def _elementwise_cases() -> list[Case]:
             (1, 2048, 7, 7),
         ),
         make("resize 256x28x28", fs.ResizeNearestS8(double, double), (1, 256, 28, 28)),
+        *_float_and_movement_cases(),
+    ]
+
+
+def _float_and_movement_cases() -> list[Case]:
+    x, small = (1, 256, 56, 56), (1, 116, 28, 28)
+    stem = fs.Window((3, 3), (2, 2), (1, 1, 1, 1))
+    shuffle = tuple(g * 58 + i for i in range(58) for g in range(2))
+    return [
+        make("shuffle 116x28x28", fs.SelectChannels(shuffle, "uint8"), small),
+        make("slice 58x28x28", fs.SelectChannels(tuple(range(58)), "uint8"), small),
+        make("concat f32 2x128x28x28", fs.ConcatF32(2), *[(1, 128, 28, 28)] * 2),
+        make("max pool f32 64x112x112", fs.MaxPoolF32(stem), (1, 64, 112, 112)),
+        make(
+            "average pool f32 2048x7x7", fs.AveragePoolF32(fs.Window((7, 7)), True), (1, 2048, 7, 7)
+        ),
+        make("add f32 256x56x56", fs.AddF32(0.0), x, x),
+        make("gate f32 256x56x56", fs.MulF32(), x, (1, 256, 1, 1)),
+        make("sigmoid f32 256x56x56", fs.ActivationF32("sigmoid"), x),
     ]
 
 
