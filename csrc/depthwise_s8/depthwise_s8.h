@@ -43,17 +43,15 @@ SP_INLINE struct sp_chunk sp_find_chunk(int at, int channels, int nr)
 /* One chunk of a strip: pixels that lie side by side in the rows of a band.
  *
  * weights: [rows][kernel_w][groups] vectors of [nr][k_group], packing_depthwise.py has the order
- * of the channels. row[i], step[i]: the chunk's first channel in column 0 of the i-th input row,
- * and the bytes from column to column: 0 where the row lies outside the image and is x_zero_point
- * everywhere. */
+ * of the channels. row[i]: the chunk's first channel in column 0 of the i-th input row; where the
+ * row lies outside the image, `outside`. */
 struct sp_depthwise_run {
     const sp_depthwise_s8 *p;
     struct sp_band band;
     struct sp_chunk chunk;
     const void *weights;
     const uint8_t *const *row;
-    const size_t *step;
-    const uint8_t *outside;  /* 64 bytes of x_zero_point */
+    const uint8_t *outside;  /* x_zero_point: as many bytes as a row, and 64 */
     int rows;                /* output rows that exist */
     int first, pixels;       /* of each row */
     uint8_t *y;              /* the chunk's first channel in the strip's first pixel */
@@ -70,7 +68,7 @@ SP_INLINE const uint8_t *sp_input_at(const struct sp_depthwise_run *run, int row
 {
     if (column < 0 || column >= run->p->shape.in_w)
         return run->outside;
-    return run->row[row] + (size_t)column * run->step[row];
+    return run->row[row] + (size_t)column * (size_t)run->p->shape.in_c;
 }
 
 #endif

@@ -8,7 +8,7 @@
 #include "ukernels.h"
 
 enum {
-    OUTSIDE_BYTES = 64,
+    EDGE_BYTES = 64,      /* of padding read left and right of a row */
     COLUMN_BYTES = 16384, /* a strip's interleaved columns: half of the L1 cache */
     INPUT_BYTES = 65536,  /* a strip's input: a small part of the L2 cache */
     FEWEST_PIXELS = 8,    /* of a strip: neighbouring strips read the same columns */
@@ -26,7 +26,7 @@ struct job {
     int strip_pixels; /* the most */
     int chunk_tasks;  /* chunks that do not overlap another, or the last two together */
     int ranges;       /* of chunk tasks, where there are few bands */
-    size_t weight_bytes, column_bytes, list_bytes;
+    size_t weight_bytes, column_bytes, list_bytes, outside_bytes;
 };
 
 /* Chunks, not counting the one that overlaps another. */
@@ -40,6 +40,8 @@ static int count_chunk_tasks(int channels, int nr)
     }
     return count;
 }
+
+static size_t row_bytes(const sp_conv_shape *s) { return (size_t)s->in_w * (size_t)s->in_c; }
 
 /* Pixels of a strip, in whole vectors, that need no more than some columns. */
 static int pixels_of_columns(const sp_conv_shape *s, int columns)
@@ -57,13 +59,16 @@ static struct job plan_job(const sp_depthwise_s8 *p, int threads)
     job.input_rows = job.band.groups * k_group;
     job.bands = (s->out_h + job.band.rows - 1) / job.band.rows;
     const int column = job.band.groups * nr * k_group * job.kernel->weight_bytes;
-    const int columns = SP_MIN(COLUMN_BYTES / column, INPUT_BYTES / (job.input_rows * s->in_c));
-    job.strip_pixels = SP_MAX(pixels_of_columns(s, columns), FEWEST_PIXELS);
-    const int vectors = SP_MIN(job.strip_pixels, SP_ROUND_UP(s->out_w, MOST_PIECES));
+    const int pieces = nr / sp_find_chunk(0, s->in_c, nr).width; /* the fewest of a vector */
+    const int pixels = SP_MIN(pieces * pixels_of_columns(s, COLUMN_BYTES / column),
+                              pixels_of_columns(s, INPUT_BYTES / (job.input_rows * s->in_c)));
+    job.strip_pixels = SP_MAX(pixels, FEWEST_PIXELS);
+    const int vectors = SP_MIN(job.strip_pixels, SP_ROUND_UP(s->out_w, MOST_PIECES)) / pieces;
     job.column_bytes =
         ((size_t)(vectors - 1) * (size_t)s->stride_w + (size_t)sp_reach(s) + 1) * (size_t)column;
     job.weight_bytes = (size_t)column * (size_t)s->kernel_w * (size_t)job.band.rows;
     job.list_bytes = SP_ROUND_UP((size_t)job.input_rows * sizeof(void *), 64);
+    job.outside_bytes = SP_ROUND_UP(row_bytes(s), 64) + EDGE_BYTES;
     job.chunk_tasks = count_chunk_tasks(s->in_c, nr);
     job.ranges = 1;
     if (s->batch * job.bands < 4 * threads)
@@ -74,36 +79,33 @@ static struct job plan_job(const sp_depthwise_s8 *p, int threads)
 size_t sp_scratch_depthwise_s8(const void *params)
 {
     const struct job job = plan_job(params, 1);
-    return OUTSIDE_BYTES + job.column_bytes + 2 * job.list_bytes;
+    return job.outside_bytes + job.column_bytes + job.list_bytes;
 }
 
 /* A thread's scratch memory. */
 struct memory {
     uint8_t *outside, *columns;
     const uint8_t **row;
-    size_t *step;
 };
 
 static struct memory find_memory(const struct job *job, int thread)
 {
     char *at = job->context->scratch + (size_t)thread * job->context->scratch_per_thread;
-    char *lists = at + OUTSIDE_BYTES + job->column_bytes;
-    return (struct memory){(uint8_t *)at, (uint8_t *)at + OUTSIDE_BYTES, (const uint8_t **)lists,
-                           (size_t *)(lists + job->list_bytes)};
+    char *columns = at + job->outside_bytes;
+    return (struct memory){(uint8_t *)at, (uint8_t *)columns,
+                           (const uint8_t **)(columns + job->column_bytes)};
 }
 
 static void find_input_rows(const struct job *job, int image, int first_row, int channel,
                             const struct memory *memory)
 {
     const sp_conv_shape *s = &job->p->shape;
-    const size_t row_bytes = (size_t)s->in_w * (size_t)s->in_c;
     const uint8_t *x = (const uint8_t *)job->context->input[0] + channel +
-                       (size_t)image * (size_t)s->in_h * row_bytes;
+                       (size_t)image * (size_t)s->in_h * row_bytes(s);
     for (int i = 0; i < job->input_rows; i++) {
         const int y = first_row * s->stride_h - s->pad_top + i * s->dilation_h;
         const int inside = y >= 0 && y < s->in_h;
-        memory->row[i] = inside ? x + (size_t)y * row_bytes : memory->outside;
-        memory->step[i] = inside ? (size_t)s->in_c : 0;
+        memory->row[i] = inside ? x + (size_t)y * row_bytes(s) : memory->outside;
     }
 }
 
@@ -128,7 +130,6 @@ static void run_chunk(const struct job *job, struct part part, struct sp_chunk c
         .chunk = chunk,
         .weights = weights,
         .row = memory->row,
-        .step = memory->step,
         .outside = memory->outside,
         .rows = SP_MIN(job->band.rows, s->out_h - part.row),
         .first = part.first,
@@ -156,6 +157,13 @@ static void run_chunks(const struct job *job, struct part part, int first, int l
     }
 }
 
+static int sees_rows_outside(const struct job *job, int band)
+{
+    const sp_conv_shape *s = &job->p->shape;
+    const int first = band * job->band.rows * s->stride_h - s->pad_top;
+    return first < 0 || first + (job->input_rows - 1) * s->dilation_h >= s->in_h;
+}
+
 /* A task is a band of one image and a range of chunks. */
 static void run_task(void *argument, int task, int thread)
 {
@@ -165,7 +173,8 @@ static void run_task(void *argument, int task, int thread)
     const int range = task % job->ranges, band = task / job->ranges;
     const int first = job->chunk_tasks * range / job->ranges;
     const int last = job->chunk_tasks * (range + 1) / job->ranges;
-    memset(memory.outside, job->p->x_zero_point, OUTSIDE_BYTES);
+    memset(memory.outside, job->p->x_zero_point,
+           sees_rows_outside(job, band % job->bands) ? job->outside_bytes : EDGE_BYTES);
     for (int x = 0; x < s->out_w; x += job->strip_pixels) {
         const struct part part = {
             band / job->bands,
