@@ -281,7 +281,7 @@ def test_epilogue_of_every_count_of_channels_and_pixels(isa: str, residual: str)
             multipliers="ties" if o % 3 else "spread",
             table=o % 5 == 0,
         )
-        for o in (1, 4, 5, 13, 16, 17, 29, 32, 33, 48, 50, 63, 64, 65, 96, 100)
+        for o in (1, 4, 5, 13, 16, 17, 24, 29, 32, 33, 48, 50, 56, 63, 64, 65, 96, 100)
         for n in (1, 2, 3, 4, 6, 7)
     ]
     run("conv_s8", cases, isa)

@@ -13,10 +13,10 @@ void sp_gather_s8(const sp_conv_s8 *p, const uint8_t *x, int group, int first, i
                   size_t stride, int bytes);
 
 /* A micro-kernel with the epilogue on sums that never leave the registers, where the epilogue's
- * values fit int32, for panels of 16, 32 or 64 columns. Results go to rows->y, rows->sum is unused.
- */
+ * values fit int32: the first for panels of 16, 32 or 64 columns; the second for panels of 16, 24
+ * or 32 columns in windows, of one chunk. Results go to rows->y, rows->sum is unused. */
 typedef void sp_conv_s8_fused_fn(const sp_epilogue *e, const struct sp_rows *rows, const void *a,
                                  size_t a_stride, const void *w, int k);
-sp_conv_s8_fused_fn sp_conv_s8_fused_avx512vnni;
+sp_conv_s8_fused_fn sp_conv_s8_fused_avx512vnni, sp_conv_s8_fused_avx2;
 
 #endif

@@ -5,6 +5,7 @@
  * or read where they are, and stay in the L2 cache while the panels pass by. */
 #include "conv_s8.h"
 #include "gemm_s8/rows.h"
+#include "gemm_s8/windows.h"
 #include "operators.h"
 
 struct job {
@@ -32,14 +33,23 @@ static size_t patch_bytes(const sp_conv_s8 *p, const struct sp_ukernel_entry *ke
     return (size_t)p->k_padded * (size_t)sp_activation_bytes(kernel);
 }
 
-static sp_conv_s8_fused_fn *find_fused(const struct sp_ukernel_entry *kernel, const sp_epilogue *e)
+static sp_conv_s8_fused_fn *find_fused(const sp_conv_s8 *p, const struct sp_ukernel_entry *kernel)
 {
 #ifdef SP_X86
-    if (kernel->isa == SP_ISA_AVX512VNNI && e->fits)
+    if (kernel->isa == SP_ISA_AVX512VNNI && p->epilogue.fits)
         return sp_conv_s8_fused_avx512vnni;
+    if (kernel->isa == SP_ISA_AVX2 && p->panel_start && p->epilogue.fits &&
+        p->k_padded <= 4 * SP_CHUNK_QUADS)
+        return sp_conv_s8_fused_avx2;
 #endif
-    (void)kernel, (void)e;
+    (void)p, (void)kernel;
     return NULL;
+}
+
+/* Whether job->fused takes panels of so many columns. */
+static int takes_panel(const struct job *job, int count)
+{
+    return count == 16 || count == 32 || count == (job->p->panel_start ? 24 : 64);
 }
 
 static struct job plan_job(const sp_conv_s8 *p, int threads)
@@ -47,7 +57,7 @@ static struct job plan_job(const sp_conv_s8 *p, int threads)
     const sp_conv_shape *s = &p->shape;
     struct job job = {.p = p, .kernel = &sp_ukernels[p->ukernel]};
     const int nr = job.kernel->nr;
-    job.fused = find_fused(job.kernel, &p->epilogue);
+    job.fused = find_fused(p, job.kernel);
     job.pixels = s->batch * s->out_h * s->out_w;
     job.group_columns = s->out_c / s->groups;
     job.group_panels = (job.group_columns + nr - 1) / nr;
@@ -129,7 +139,7 @@ static void run_panel(const struct job *job, const struct sp_panels *panels, str
 {
     const sp_epilogue *epilogue = &job->p->epilogue;
     const int count = panel.count;
-    if (job->fused && (count == 64 || count == 32 || count == 16)) {
+    if (job->fused && takes_panel(job, count)) {
         job->fused(epilogue, rows, patches, job->patch_stride, panel.weights, panels->k);
         return;
     }

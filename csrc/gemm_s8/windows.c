@@ -207,7 +207,7 @@ int64_t sp_pack_windows(const int8_t *w, int columns, int k, int x_max, void *pa
     for (int panel = 0; panel < panels; panel++) {
         const int first = panel * SP_WINDOW_COLUMNS;
         const int count = SP_MIN(columns - first, SP_WINDOW_COLUMNS);
-        c.width = SP_ROUND_UP(count, SP_COLUMN_GROUP);
+        c.width = SP_ROUND_UP(count, SP_VECTOR_COLUMNS);
         panel_start[panel] = at;
         for (int i = 0; i < chunks; i++) {
             const int begin = quads * i / chunks;

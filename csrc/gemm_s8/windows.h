@@ -3,8 +3,8 @@
  * widened; windows.c chooses windows whose sums provably stay within int16. What not even a window
  * of one quad can hold is multiplied in int16 and summed in int32 instead, 8 columns at a time.
  *
- * A panel of up to 32 columns, rounded up to SP_COLUMN_GROUP, is a row of chunks. The weights of a
- * chunk stay in the L1 cache while all rows pass by. */
+ * A panel of up to 32 columns, rounded up to SP_VECTOR_COLUMNS, is a row of chunks. The weights of
+ * a chunk stay in the L1 cache while all rows pass by. */
 #ifndef SPARING_WINDOWS_H
 #define SPARING_WINDOWS_H
 
