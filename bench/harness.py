@@ -23,7 +23,7 @@ from ..model import Array
 from ..session import Session, resolve_backend
 from .machine import INTEGER_MIXES, describe, pinned, resident_bytes
 from .peers import load_peer, peer_version, prepare_peer
-from .rounds import Contestant, blas_threads, interleave
+from .rounds import SETTLE, Contestant, blas_threads, interleave
 from .subjects import Subject, subject
 
 Progress: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
@@ -134,7 +134,11 @@ class _Bench:
             contestants = [entry.contestant for entry in entries]
             with self.progress(f"timing ({_threads(threads)})", len(contestants)) as advance:
                 interleave(
-                    contestants, self.settings.seconds, seed=self.settings.seed, progress=advance
+                    contestants,
+                    self.settings.seconds,
+                    seed=self.settings.seed,
+                    progress=advance,
+                    settle=SETTLE if threads > 1 else 0.0,
                 )
         return entries
 
