@@ -211,4 +211,5 @@ def test_memory_does_not_grow_with_the_number_of_images() -> None:
     peak(2)  # first calls allocate what stays: caches of NumPy and of the interpreter
     few = peak(20), peak(40)  # enough that patches waiting to be multiplied are as many as ever
     # 480 images more hold 0.5 MB, their activations over 7 MB, and the spools' rows take 16 bytes.
-    assert peak(160) < max(few) + 200_000
+    # A peak may hold cyclic garbage that waits for the collector: growth would show in both.
+    assert min(peak(160), peak(160)) < max(few) + 200_000
