@@ -27,6 +27,7 @@ from kernel_checks import check_result, from_layout, require, runs, to_layout
 
 from sparing.bench.machine import INTEGER_MIXES
 from sparing.bench.shapes import NETWORKS, Layer, layers
+from sparing.cost_sparse import is_sparse
 from sparing.kernels.registry import KERNELS, Kernel, available_backends
 from sparing.ops import fused
 from sparing.ops import fused_spec as fs
@@ -36,7 +37,6 @@ TYPICAL = (
     "|res5b_3x3|fc)$|mobilenet_v2/block(2_depthwise|3_depthwise|8_expand|8_depthwise|15_project)$"
 )
 SPARSITY = 0.9
-DENSE_FORMATS = ("dense_s8", "dense_f32")
 PEAKS = {
     fs.ConvS8: INTEGER_MIXES,
     fs.GemmS8: INTEGER_MIXES,
@@ -138,7 +138,7 @@ def _fits(kernel: Kernel, layer: Layer) -> bool:
         return depthwise
     if kernel.operator == "winograd_s8":
         return layer.kernel == (3, 3) and layer.stride == 1 and layer.groups == 1
-    sparse = kernel.weight_format not in DENSE_FORMATS
+    sparse = is_sparse(kernel.weight_format)
     dense_s8 = kernel.spec is fs.ConvS8 and not sparse
     return not (pixel or (sparse and layer.groups > 1) or (dense_s8 and depthwise))
 
@@ -193,7 +193,7 @@ def _print_table(request: pytest.FixtureRequest) -> Iterator[None]:
 def bench_kernel(benchmark: Any, kernel: Kernel, what: Layer | Case, threads: int) -> None:
     require(kernel.backend)
     if isinstance(what, Layer):
-        sparsity = 0.0 if kernel.weight_format in DENSE_FORMATS else SPARSITY
+        sparsity = SPARSITY if is_sparse(kernel.weight_format) else 0.0
         what = _layer_case(what, kernel.spec.__name__, sparsity)
     case = what
     layout = kernel.layouts[0]

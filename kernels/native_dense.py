@@ -19,7 +19,7 @@ from .native_elementwise import check_size, fill_shape
 from .native_products import pack_product
 from .packing_depthwise import output_rows, pack_depthwise
 from .step import Array, ArraySpec, Layout, Shape, in_layout
-from .sums import channel_sums
+from .sums import fold_zero_point
 
 EPILOGUE_SLACK = 64  # SP_EPILOGUE_SLACK in csrc/epilogue/epilogue.h
 
@@ -41,8 +41,7 @@ def _with_slack(values: Array) -> Array:
 
 def folded_bias(weight: Array, bias: fs.I32, x_zero_point: int) -> fs.I32:
     """bias - x_zero_point * sum(w), modulo 2^32. weight: [O, ...]."""
-    folded = bias.astype(np.int64) - x_zero_point * channel_sums(weight)
-    return _with_slack(folded.astype(np.uint32).view(np.int32))
+    return _with_slack(fold_zero_point(bias, weight, x_zero_point))
 
 
 def fits_int32(spec: fs.ConvS8) -> bool:

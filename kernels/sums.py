@@ -26,3 +26,12 @@ def reach(weight: Array, low: int, high: int) -> tuple[I64, I64]:
     positive = channel_sums(np.maximum(weight, 0))
     negative = channel_sums(weight) - positive
     return low * positive + high * negative, high * positive + low * negative
+
+
+def fold_zero_point(bias: Array, weight: Array, x_zero_point: int) -> Array:
+    """`bias - x_zp * sum(w)` of each output channel, modulo 2^32: int32 [O].
+
+    Kernels then sum x * w, with padded taps that hold x_zp.
+    """
+    folded = bias.astype(np.int64) - x_zero_point * channel_sums(weight)
+    return folded.astype(np.uint32).view(np.int32)

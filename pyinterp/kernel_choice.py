@@ -16,6 +16,7 @@ from itertools import permutations
 import numpy as np
 
 from .cost import Costs
+from .cost_sparse import is_sparse
 from .kernels.registry import Backend, Kernel, candidates
 from .kernels.step import LAYOUTS, WORD, ArraySpec, Layout
 from .lowered import Lowered, Operation, ReferenceOp, View
@@ -99,8 +100,7 @@ def choose(
 
 
 def _dense(row: Sequence[Option]) -> Sequence[Option]:
-    formats = ("", "dense_s8", "dense_s16", "dense_f32")
-    return [o for o in row if o.kernel is None or o.kernel.weight_format in formats] or row
+    return [o for o in row if not (o.kernel and is_sparse(o.kernel.weight_format))] or row
 
 
 def options_of(

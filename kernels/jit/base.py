@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import numba
-import numpy as np
 
 from ...ops.fused_shapes import input_dtype, output_dtype, output_shape
 from ...ops.fused_spec import Spec
@@ -35,11 +35,27 @@ class JitStep(Step):
         self.output = ArraySpec(result, output_dtype(spec))
 
 
-def fold_zero_point(bias: Array, weight: Array, x_zero_point: int) -> Array:
-    """`bias - x_zp * sum(w)` of each output row, modulo 2^32: int32 [O].
+class GatedStep(JitStep):
+    """Of two inputs of one shape, or with one gate [N, C, 1, 1] a channel as the second."""
 
-    Kernels then sum x * w, with padded taps that hold x_zp.
-    """
-    sums = weight.reshape(len(bias), -1).sum(axis=1, dtype=np.int64)
-    folded = bias.astype(np.int64) - x_zero_point * sums
-    return folded.astype(np.uint32).view(np.int32)
+    def __init__(self, spec: Spec, shapes: Sequence[Shape], layout: Layout) -> None:
+        super().__init__(spec, shapes, layout)
+        self._gated = tuple(shapes[0]) != tuple(shapes[1])
+        self._layout = layout
+
+    def execute(self, inputs: Sequence[Array], output: Array) -> None:
+        a, b = inputs
+        if not self._gated:
+            self.rows(a.reshape(1, -1), b.reshape(1, -1), output.reshape(1, -1))
+        elif self._layout == "nchw":  # a row is a channel's plane, with one gate
+            planes = a.shape[0] * a.shape[1]
+            self.rows(a.reshape(planes, -1), b.reshape(planes, 1), output.reshape(planes, -1))
+        else:  # a row is a pixel, whose channels have the image's gates
+            channels = a.shape[3]
+            for image, gates, result in zip(a, b, output, strict=True):
+                pixels = image.reshape(-1, channels)
+                self.rows(pixels, gates.reshape(1, channels), result.reshape(-1, channels))
+
+    @abstractmethod
+    def rows(self, a: Array, b: Array, out: Array) -> None:
+        """a, out: [R, C]; b: [R or 1, C or 1]."""

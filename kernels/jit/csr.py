@@ -9,7 +9,8 @@ from numba import int32
 
 from ...ops.fused_spec import ConvF32, ConvS8, GemmS8
 from ..step import Array, Layout, Shape, Step
-from .base import JitStep, compiled, fold_zero_point
+from ..sums import fold_zero_point
+from .base import JitStep, compiled
 from .epilogue import Epilogue
 from .images import PhasePlanes
 from .planes import finish_f32

@@ -10,7 +10,7 @@ from numba import float32, int32
 from ...ops import fused_spec as fs
 from ..step import Array, Layout, Shape, Step
 from . import rounding
-from .base import JitStep, compiled
+from .base import GatedStep, JitStep, compiled
 
 
 @compiled
@@ -77,28 +77,13 @@ class _AddS8(JitStep):
         rounding.add_flat(a, *self._a, b, *self._b, self._range, output.reshape(-1))
 
 
-class _MulS8(JitStep):
+class _MulS8(GatedStep):
     def __init__(self, spec: fs.MulS8, shapes: Sequence[Shape], layout: Layout) -> None:
         super().__init__(spec, shapes, layout)
         self._a_zero, self._b_zero = np.int32(spec.a_zero_point), np.int32(spec.b_zero_point)
         self._multiplier, self._range = np.float32(spec.multiplier), rounding.to_range(spec.output)
-        self._gated = tuple(shapes[0]) != tuple(shapes[1])
-        self._layout = layout
 
-    def execute(self, inputs: Sequence[Array], output: Array) -> None:
-        a, b = inputs
-        if not self._gated:
-            self._rows(a.reshape(1, -1), b.reshape(1, -1), output.reshape(1, -1))
-        elif self._layout == "nchw":  # a row is a channel's plane, with one gate
-            planes = a.shape[0] * a.shape[1]
-            self._rows(a.reshape(planes, -1), b.reshape(planes, 1), output.reshape(planes, -1))
-        else:  # a row is a pixel, whose channels have the image's gates
-            channels = a.shape[3]
-            for image, gates, result in zip(a, b, output, strict=True):
-                pixels = image.reshape(-1, channels)
-                self._rows(pixels, gates.reshape(1, channels), result.reshape(-1, channels))
-
-    def _rows(self, a: Array, b: Array, out: Array) -> None:
+    def rows(self, a: Array, b: Array, out: Array) -> None:
         rounding.multiply_rows(a, self._a_zero, b, self._b_zero, self._multiplier, self._range, out)
 
 

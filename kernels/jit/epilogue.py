@@ -6,8 +6,8 @@ import numpy as np
 
 from ...ops.fused_spec import ConvS8
 from ..step import Array
+from ..sums import fold_zero_point
 from . import rounding
-from .base import fold_zero_point
 from .elementwise import look_up, look_up_rows
 
 # stand for a residual that is not there

@@ -14,7 +14,8 @@ from numba import int32
 
 from ...ops.fused_spec import GemmS8
 from ..step import Array, Layout, Shape, Step
-from .base import JitStep, compiled, fold_zero_point
+from ..sums import fold_zero_point
+from .base import JitStep, compiled
 
 K_ALIGN = 64  # rows are zero-filled to whole vectors: LLVM's tail loops are slow
 TILE = 4

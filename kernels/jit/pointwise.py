@@ -9,7 +9,7 @@ from numba import float32, int32
 
 from ...ops import fused_spec as fs
 from ..step import Array, Layout, Shape, Step
-from .base import JitStep, compiled
+from .base import GatedStep, JitStep, compiled
 
 _POWERS = (2.0 ** np.arange(-126, 1)).astype(np.float32)  # of 2, from the exponent -126 on
 
@@ -99,30 +99,15 @@ FUNCTIONS: dict[str, Callable[[Array, np.float32, np.float32, Array], None]] = {
 }
 
 
-class _Binary(JitStep):
+class _Binary(GatedStep):
     def __init__(
         self, spec: fs.AddF32 | fs.MulF32, shapes: Sequence[Shape], layout: Layout
     ) -> None:
         super().__init__(spec, shapes, layout)
         self._product = isinstance(spec, fs.MulF32)
         self._lo, self._hi = np.float32(spec.lo), np.float32(spec.hi)
-        self._gated = tuple(shapes[0]) != tuple(shapes[1])
-        self._layout = layout
 
-    def execute(self, inputs: Sequence[Array], output: Array) -> None:
-        a, b = inputs
-        if not self._gated:
-            self._rows(a.reshape(1, -1), b.reshape(1, -1), output.reshape(1, -1))
-        elif self._layout == "nchw":  # a row is a channel's plane, with one gate
-            planes = a.shape[0] * a.shape[1]
-            self._rows(a.reshape(planes, -1), b.reshape(planes, 1), output.reshape(planes, -1))
-        else:  # a row is a pixel, whose channels have the image's gates
-            channels = a.shape[3]
-            for image, gates, result in zip(a, b, output, strict=True):
-                pixels = image.reshape(-1, channels)
-                self._rows(pixels, gates.reshape(1, channels), result.reshape(-1, channels))
-
-    def _rows(self, a: Array, b: Array, out: Array) -> None:
+    def rows(self, a: Array, b: Array, out: Array) -> None:
         _binary_rows(a, b, self._product, self._lo, self._hi, out)
 
 
