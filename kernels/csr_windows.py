@@ -20,8 +20,8 @@ Array = npt.NDArray[Any]
 I64 = npt.NDArray[np.int64]
 
 # Time of the AVX2 kernel for a pair, and for ending a window (measured; only their ratio counts).
-PAIR_COST, WINDOW_COST = 17, 4
-MAX_WINDOW = 2
+PAIR_COST, WINDOW_COST = 52, 22
+MAX_WINDOW = 4
 
 # The same for blocks and their windows.
 BLOCK_COST, BLOCK_WINDOW_COST = 10, 9

@@ -21,7 +21,8 @@ from .packing_csr import PackedCsr, count_blocks, find_blocks, find_nonzeros, pa
 from .step import WORD, Array, ArraySpec, Layout, Shape, in_layout
 
 L1_BYTES = 24 * 1024  # of the input, beside weights and sums
-MIN_STEPS = 12  # non-zeros of a segment, below which loading and storing its sums costs more
+# Non-zeros of a segment, below which loading and storing its sums costs more.
+MIN_STEPS, MIN_STEPS_S8 = 12, 100
 PRODUCT_ROWS = 16  # SP_CSR_PRODUCT_ROWS in csrc/conv_csr/csr.h
 SOURCES = {
     "in place": lib.SP_CSR_IN_PLACE,
@@ -41,13 +42,17 @@ class _Prepared:
     keep: list[Array]  # what the struct's matrix points to
 
 
-def _channel_block(lanes: Lanes, spec: ConvF32) -> int:
+def _channel_block(lanes: Lanes, spec: ConvS8 | ConvF32) -> int:
     """Input channels of a segment: their part of a block fits L1, unless segments get too short."""
     reach = int(tap_offsets(lanes, spec.window).max()) if lanes.source == "planes" else 0
     touched = min(lanes.channel_lanes, 64 + reach)
     per_channel = np.count_nonzero(spec.weight) / math.prod(spec.weight.shape[:2])
-    fits_l1 = L1_BYTES // (4 * touched)
-    return max(1, fits_l1, math.ceil(MIN_STEPS / max(per_channel, 1e-6)))
+    fits_l1 = max(1, L1_BYTES // (spec.weight.itemsize * touched))
+    if isinstance(spec, ConvF32):
+        return max(fits_l1, math.ceil(MIN_STEPS / max(per_channel, 1e-6)))
+    channels = spec.weight.shape[1]
+    most = max(1, int(channels * per_channel / MIN_STEPS_S8))
+    return math.ceil(channels / min(math.ceil(channels / fits_l1), most))
 
 
 def _pack(
@@ -62,14 +67,14 @@ def _pack(
     taps = tap_offsets(lanes, spec.window)
     # padded taps hold the zero point, which may lie above x_max
     x_max = max(spec.x_max, spec.x_zero_point) if isinstance(spec, ConvS8) else 0
-    channel_block = channels  # int8 rows are not cut: their sums cost more to put aside
+    channel_block = channels
     if kernel.op == "conv_block_s8":
         x_max = x_max if kernel.isa == "avx2" else 0  # the others do not add in int16
         nonzeros = find_blocks(spec.weight, spec.groups, lanes.channel_lanes, taps, x_max)
     else:
         nonzeros = find_nonzeros(spec.weight, spec.groups, lanes.channel_lanes, taps)
-    if isinstance(spec, ConvF32):
-        channel_block = _channel_block(lanes, spec)
+        if isinstance(spec, ConvF32) or spec.groups == 1:  # groups read few channels
+            channel_block = _channel_block(lanes, spec)
     return pack_csr(nonzeros, kernel.k_group, panels, channel_block, x_max, together)
 
 

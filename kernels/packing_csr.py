@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 I64 = npt.NDArray[np.int64]
 
 SEGMENT = np.dtype([("row", "i4"), ("steps", "i4"), ("first", "i4"), ("last", "i4")])
-MAX_WINDOWS = 256  # csrc/conv_csr/avx2.c: int16 sums of floor(s / 256) stay within int16
+MAX_WINDOWS = 128  # csrc/conv_csr/avx2_s8.c: what floor(s / 256) drops stays within int16
 
 
 @dataclass(frozen=True, slots=True)

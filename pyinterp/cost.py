@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from .cost_cache import cache_file, read_costs
-from .cost_sparse import is_sparse, sparse_macs, strided_input_seconds
+from .cost_sparse import is_sparse, lanes_seconds, sparse_macs
 from .kernels.conditions import is_depthwise
 from .kernels.packing_csr import count_blocks
 from .kernels.registry import Backend, Kernel
@@ -37,7 +37,7 @@ Shape = tuple[int, ...]
 
 STEP_SECONDS = 1e-6  # dispatch, and the first touch of a step's parameters
 BYTES_PER_SECOND = {"c": 16e9, "numba": 5e9, "numpy": 0.3e9}
-TRANSPOSE_BYTES_PER_SECOND = 8e9
+TRANSPOSE_BYTES_PER_SECOND = 14e9
 
 # 1e9 multiply-accumulates a second, by the kernel's function, one column for each place where
 # kernels run: instruction sets of C, then the other backends. The work of sparse kernels is counted
@@ -48,8 +48,8 @@ GMACS = {
     "depthwise_s8": (48, 40, 27, 15, 4, 9, 2),
     "winograd_s8": (400, 350, 300, 10, 10, 65, 2),
     "gemm_s8": (215, 200, 80, 60, 7, 40, 2),
-    "conv_csr_s8": (88, 66, 66, 3, 3, 28, 2),
-    "gemm_csr_s8": (88, 66, 66, 3, 3, 28, 2),
+    "conv_csr_s8": (88, 74, 74, 3, 3, 28, 2),
+    "gemm_csr_s8": (88, 74, 74, 3, 3, 28, 2),
     "conv_block_s8": (118, 100, 95, 50, 1.5, 18, 2),
     "conv_f32": (50, 45, 45, 14, 14, 12, 2),
     "depthwise_f32": (20, 16, 16, 7, 7, 0.75, 2),  # what conv_f32 does with depthwise layers
@@ -113,7 +113,7 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
         seconds += max(0, weight_bytes - WEIGHT_BYTES_IN_CACHE) / WEIGHT_BYTES_PER_SECOND
     elif is_sparse(kernel.weight_format):
         work = sparse_macs(spec, shapes, kernel.weight_format)
-        seconds += strided_input_seconds(spec, shapes)
+        seconds += lanes_seconds(spec, shapes)
     elif isinstance(spec, ConvF32) and operator == "conv_f32" and is_depthwise(spec):
         operator = "depthwise_f32"
     elif isinstance(spec, (ConvS8, ConvF32)) and operator in DENSE_CONVOLUTIONS:

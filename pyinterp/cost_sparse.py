@@ -19,15 +19,16 @@ from .ops.fused_spec import ConvF32, ConvS8, GemmS8, Spec, conv_of
 Shape = tuple[int, ...]
 
 # Products that an output value is worth, and a residual's.
-OUTPUT_MACS = {"csr_s8": 12, "csr_f32": 12, "block_s8": 18}
+OUTPUT_MACS = {"csr_s8": 10.5, "csr_f32": 12, "block_s8": 18}
 RESIDUAL_MACS = {"csr_s8": 15, "csr_f32": 4, "block_s8": 28}
 PRODUCT_OUTPUT_MACS = 130  # more for those of a matrix product, which are stored apart
 
 # A last block of up to 16, 32, 64 lanes, in lanes of whole blocks that take as long.
 PARTIAL_BLOCKS = {16: 40, 32: 48, WIDTH: WIDTH}
 
-# Bytes of an input with strides that are brought into lanes in a second.
-STRIDED_BYTES_PER_SECOND = 8e9
+# Bringing the input into lanes: bytes a second, and seconds for each channel's planes.
+LANE_BYTES_PER_SECOND = 8e9
+PLANE_SECONDS = 3e-8
 
 
 def is_sparse(weight_format: str) -> bool:
@@ -62,8 +63,13 @@ def sparse_macs(spec: Spec, shapes: Sequence[Shape], weight_format: str) -> floa
     return float(lanes) * (weights + len(spec.weight) * each) + apart
 
 
-def strided_input_seconds(spec: Spec, shapes: Sequence[Shape]) -> float:
-    if not isinstance(spec, (ConvS8, ConvF32)) or spec.window.strides == (1, 1):
+def lanes_seconds(spec: Spec, shapes: Sequence[Shape]) -> float:
+    """Of bringing the input of a sparse convolution into lanes."""
+    if not isinstance(spec, (ConvS8, ConvF32)):
         return 0.0
-    nbytes = int(np.prod(shapes[0], dtype=np.int64)) * spec.weight.dtype.itemsize
-    return nbytes / STRIDED_BYTES_PER_SECOND
+    batch, channels, height, width = shapes[0]
+    window, nbytes = spec.window, batch * channels * height * width * spec.weight.dtype.itemsize
+    seconds = nbytes / LANE_BYTES_PER_SECOND if window.strides != (1, 1) else 0.0
+    if window.kernel != (1, 1):
+        seconds += nbytes / LANE_BYTES_PER_SECOND + batch * channels * PLANE_SECONDS
+    return seconds

@@ -115,7 +115,7 @@ def test_opposite_signs_share_pairs() -> None:
 def test_narrow_values_share_windows() -> None:
     value = np.tile([15, -15], 50).astype(np.int8)
     pairing = pair_up(value, np.zeros(100, np.int64), np.array([100]), 127)
-    assert pairing.window == MAX_WINDOW == 2 and pairing.steps.tolist() == [50]
+    assert pairing.window == MAX_WINDOW == 4 and pairing.steps.tolist() == [52]
 
 
 def test_packed_form_is_smaller_than_dense() -> None:
@@ -241,3 +241,22 @@ def test_sizes_beyond_32_bits_are_refused() -> None:
     spec = replace(case.spec, window=padded)  # input and output fit, the padded planes do not
     with pytest.raises(ModelError, match="2147483647"):
         kernel("csr_s8").prepare(spec, [(1, 1, 3, 3)], "nchw")
+
+
+@pytest.mark.parametrize("residual", ["", "accumulator", "quantized"])
+def test_rows_in_several_segments(residual: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sparing.kernels.native_sparse.L1_BYTES", 1000)
+    monkeypatch.setattr("sparing.kernels.native_sparse.MIN_STEPS_S8", 6)
+    for groups in (1, 2):
+        check_all(
+            conv_s8(
+                "segments",
+                (2, 24, 9, 10),
+                10,
+                pads=(1, 1, 1, 1),
+                groups=groups,
+                sparsity=0.7,
+                residual=residual,
+            )
+        )
+    check_all(conv_s8("segments", (1, 90, 9, 10), 9, (1, 1), sparsity=0.5, residual=residual))
