@@ -14,6 +14,7 @@ from ..ops import fused_spec as fs
 from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
 from . import native
 from ._native import ffi, lib
+from .grouped import join_groups
 from .native import CData, NativeStep, pointer
 from .native_elementwise import check_size, fill_shape
 from .native_products import pack_product
@@ -107,6 +108,7 @@ def _step(
 def conv_s8(spec: fs.ConvS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> NativeStep:
     output = output_shape(spec, shapes)
     check_size(output, *shapes)
+    spec = join_groups(spec)
     packed = pack_product(spec)
     params = ffi.new("sp_conv_s8 *")
     fill_shape(params.shape, spec.window, spec.groups, shapes[0], output)

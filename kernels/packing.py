@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from .grouped import COLUMN_GROUP
 from .native import aligned_empty
 from .step import Array
-
-COLUMN_GROUP = 16  # SP_COLUMN_GROUP in csrc/gemm_s8/gemm_s8.h
 
 
 def round_up(n: int, to: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import zlib
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 from .cost_cache import cache_file, read_costs
 from .cost_sparse import is_sparse, lanes_seconds, sparse_macs
 from .kernels.conditions import is_depthwise
+from .kernels.grouped import COLUMN_GROUP, groups_to_join
 from .kernels.packing_csr import count_blocks
 from .kernels.registry import Backend, Kernel
 from .kernels.step import WORD, ArraySpec, Layout
@@ -69,9 +71,8 @@ WEIGHT_BYTES_IN_CACHE = 2**20
 WEIGHT_BYTES_PER_SECOND = 25e9
 
 # Dense products compute whole groups of output channels: a grouped convolution with fewer wastes
-# the rest.
-DENSE_CONVOLUTIONS = ("conv_s8", "conv_f32")
-COLUMN_GROUP = 16
+# the rest, and in C copies its patches tap by tap and group by group.
+GROUPED_TAP_SECONDS = {"conv_s8": 1.3e-9, "conv_f32": 5e-9}
 
 
 def macs(spec: Spec, shapes: Sequence[Shape]) -> int:
@@ -116,9 +117,13 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
         seconds += lanes_seconds(spec, shapes)
     elif isinstance(spec, ConvF32) and operator == "conv_f32" and is_depthwise(spec):
         operator = "depthwise_f32"
-    elif isinstance(spec, (ConvS8, ConvF32)) and operator in DENSE_CONVOLUTIONS:
+    elif isinstance(spec, (ConvS8, ConvF32)) and operator in GROUPED_TAP_SECONDS:
         outputs = spec.weight.shape[0] // spec.groups
         work *= -(-outputs // COLUMN_GROUP) * COLUMN_GROUP / outputs
+        if spec.groups > 1 and kernel.backend == "c":
+            taps = sizes[-1] // spec.weight.shape[0] * prod(spec.window.kernel)
+            groups = spec.groups // groups_to_join(spec)
+            seconds += taps * groups * GROUPED_TAP_SECONDS[operator]
     if work:
         place = where_it_runs(kernel.backend)
         rate = GMACS[operator][PLACES.index(place)]

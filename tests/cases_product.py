@@ -63,6 +63,8 @@ def _conv_f32() -> list[Case]:
         conv_f32("1x5, pads 0,1,0,3", x, 7, (1, 5), pads=(0, 1, 0, 3)),
         conv_f32("pads 3,2,1,0 stride 2x3", x, 7, strides=(2, 3), pads=(3, 2, 1, 0)),
         conv_f32("2 groups", (1, 12, 5, 6), 14, groups=2, pads=pads),
+        conv_f32("8 groups of 4", (2, 32, 6, 9), 32, groups=8, pads=pads),
+        conv_f32("10 groups to 3 outputs", (1, 20, 5, 6), 30, groups=10, pads=pads),
         conv_f32("depthwise", (2, 19, 6, 7), 19, groups=19, pads=pads),
         conv_f32(
             "depthwise 5x5 stride 2",

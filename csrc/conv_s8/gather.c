@@ -6,8 +6,9 @@
 struct patch {
     const uint8_t *image; /* its first channel of the group */
     int y, x;
-    int channels; /* of a group */
-    int padding;  /* the value outside the image */
+    int channels;       /* of a group */
+    int padding;        /* the value outside the image */
+    const uint8_t *end; /* of all images */
 };
 
 /* A patch inside the image whose rows of taps are each one stretch of memory. piece: bytes, at
@@ -37,6 +38,38 @@ SP_INLINE int put_short_rows(const sp_conv_shape *s, struct patch at, void *to)
         put_inner_patch(s, at, to, 1, 16);
     else
         put_inner_patch(s, at, to, 1, SP_PATCH_SLACK);
+    return 1;
+}
+
+/* A patch inside the image whose taps lie apart, of up to `piece` channels. With each tap comes
+ * what lies behind it, which the next tap, or the next patch, overwrites. */
+SP_INLINE void put_pieces(const sp_conv_shape *s, struct patch at, uint8_t *restrict to, int piece)
+{
+    const int rows = s->kernel_h, columns = s->kernel_w, channels = at.channels;
+    const int64_t right = (int64_t)s->dilation_w * s->in_c;
+    const int64_t down = (int64_t)s->dilation_h * s->in_w * s->in_c;
+    const uint8_t *restrict row = at.image + ((int64_t)at.y * s->in_w + at.x) * s->in_c;
+    for (int i = 0; i < rows; i++, row += down) {
+        const uint8_t *restrict from = row;
+        for (int j = 0; j < columns; j++, from += right, to += channels)
+            memcpy(to, from, (size_t)piece);
+    }
+}
+
+/* The same where channels are few. Nothing beyond the images is read. */
+SP_INLINE int put_narrow_taps(const sp_conv_shape *s, struct patch at, void *to)
+{
+    const int64_t y = at.y + (s->kernel_h - 1) * s->dilation_h;
+    const int64_t x = at.x + (s->kernel_w - 1) * s->dilation_w;
+    const uint8_t *last = at.image + (y * s->in_w + x) * s->in_c;
+    if (at.channels > SP_PATCH_SLACK || at.end - last < SP_PATCH_SLACK)
+        return 0;
+    if (at.channels <= 8)
+        put_pieces(s, at, to, 8);
+    else if (at.channels <= 16)
+        put_pieces(s, at, to, 16);
+    else
+        put_pieces(s, at, to, SP_PATCH_SLACK);
     return 1;
 }
 
@@ -84,6 +117,17 @@ SP_INLINE void put_patch(const sp_conv_shape *s, struct patch at, void *to, int 
     }
 }
 
+SP_INLINE void put_inside(const sp_conv_shape *s, struct patch at, void *to, int whole_rows,
+                          int bytes)
+{
+    if (bytes == 1 && (whole_rows ? put_short_rows(s, at, to) : put_narrow_taps(s, at, to)))
+        return;
+    if (whole_rows)
+        put_inner_patch(s, at, to, bytes, 0);
+    else
+        put_patch(s, at, to, bytes);
+}
+
 SP_INLINE void put_patches(const sp_conv_s8 *p, const uint8_t *x, int group, int first, int rows,
                            void *y, size_t stride, int bytes)
 {
@@ -94,17 +138,19 @@ SP_INLINE void put_patches(const sp_conv_s8 *p, const uint8_t *x, int group, int
     const int last_y = s->in_h - 1 - (s->kernel_h - 1) * s->dilation_h;
     const int last_x = s->in_w - 1 - (s->kernel_w - 1) * s->dilation_w;
     const int whole_rows = s->groups == 1 && s->dilation_w == 1;
-    struct patch at = {.channels = s->in_c / s->groups, .padding = p->x_zero_point};
+    struct patch at = {.channels = s->in_c / s->groups,
+                       .padding = p->x_zero_point,
+                       .end = x + s->batch * image_bytes};
     for (int row = 0; row < rows; row++) {
         at.image = x + image * image_bytes + group * at.channels;
         at.y = oy * s->stride_h - s->pad_top;
         at.x = ox * s->stride_w - s->pad_left;
         const int inside = at.y >= 0 && at.y <= last_y && at.x >= 0 && at.x <= last_x;
         void *to = (char *)y + (size_t)row * stride;
-        if (!inside || !whole_rows)
+        if (inside)
+            put_inside(s, at, to, whole_rows, bytes);
+        else
             put_patch(s, at, to, bytes);
-        else if (bytes == 2 || !put_short_rows(s, at, to))
-            put_inner_patch(s, at, to, bytes, 0);
         if (++ox == s->out_w) {
             ox = 0;
             if (++oy == s->out_h) {

@@ -1,0 +1,41 @@
+"""Grouped convolutions as convolutions of fewer, wider groups.
+
+Products have whole COLUMN_GROUPs of output channels, and patches are copied tap by tap and group by
+group. Where groups are narrow, some of them share a product: each channel then meets weights of
+zero for its neighbours' inputs, in what would have been wasted otherwise, and taps are fewer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from ..ops.fused_spec import ConvF32, ConvS8
+
+COLUMN_GROUP = 16  # SP_COLUMN_GROUP in csrc/gemm_s8/gemm_s8.h
+
+Conv = TypeVar("Conv", ConvS8, ConvF32)
+
+
+def groups_to_join(spec: ConvS8 | ConvF32) -> int:
+    """How many neighbouring groups share a product: as many as fit COLUMN_GROUP output channels."""
+    outputs = max(1, spec.weight.shape[0] // spec.groups)
+    most = min(spec.groups, max(1, COLUMN_GROUP // outputs))
+    return next(n for n in range(most, 0, -1) if spec.groups % n == 0)
+
+
+def join_groups(spec: Conv) -> Conv:
+    """The same convolution with groups joined; weights between channels that were of different
+    groups are zero."""
+    joined = groups_to_join(spec)
+    if joined == 1:
+        return spec
+    groups, channels = spec.groups // joined, spec.weight.shape[1]
+    own = spec.weight.reshape(groups, joined, -1, *spec.weight.shape[1:])
+    wide = np.zeros((groups, joined, own.shape[2], joined, *own.shape[3:]), own.dtype)
+    for i in range(joined):
+        wide[:, i, :, i] = own[:, i]
+    weight = wide.reshape(-1, joined * channels, *spec.weight.shape[2:])
+    return replace(spec, groups=groups, weight=weight)
