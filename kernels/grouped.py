@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from ..ops.fused_spec import ConvF32, ConvS8
+from .step import Array
 
 COLUMN_GROUP = 16  # SP_COLUMN_GROUP in csrc/gemm_s8/gemm_s8.h
 
@@ -33,7 +34,7 @@ def join_groups(spec: Conv) -> Conv:
     if joined == 1:
         return spec
     groups, channels = spec.groups // joined, spec.weight.shape[1]
-    own = spec.weight.reshape(groups, joined, -1, *spec.weight.shape[1:])
+    own: Array = spec.weight.reshape(groups, joined, -1, *spec.weight.shape[1:])
     wide = np.zeros((groups, joined, own.shape[2], joined, *own.shape[3:]), own.dtype)
     for i in range(joined):
         wide[:, i, :, i] = own[:, i]
