@@ -112,11 +112,25 @@ typedef struct {
     double nanoseconds; /* estimate of two rows */
 } sp_window_use;
 
-/* Packs w[columns][k], k at least 1. packed: 64-byte aligned, sp_window_bytes long. panel_start:
- * one for each 32 columns. use: added to. Returns how many bytes of `packed` it used. */
+/* Packs w[groups][columns][k], k at least 1. packed: 64-byte aligned, sp_window_bytes long for each
+ * group. panel_start: one for each 32 columns of a group. use: added to. Returns how many bytes of
+ * `packed` it used. */
 int64_t sp_window_bytes(int columns, int k);
-int64_t sp_pack_windows(const int8_t *w, int columns, int k, int x_max, void *packed,
+int64_t sp_pack_windows(const int8_t *w, int groups, int columns, int k, int x_max, void *packed,
                         int64_t *panel_start, sp_window_use *use);
+
+/* ---- packing weights (csrc/packing): int8 in ONNX order, w[rows][channels][taps] ---- */
+
+/* Of each row the sum of its weights and of its positive ones; in all, the weights that are not
+ * zero and, where channels are a multiple of four, the blocks of four channels that are not. */
+void sp_count_weights(const int8_t *w, int rows, int channels, int taps, int64_t *sum,
+                      int64_t *positive, int64_t *nonzeros, int64_t *blocks);
+/* To ordered[rows][taps][channels]. */
+void sp_order_as_patches(const int8_t *w, int rows, int channels, int taps, int8_t *ordered);
+/* 3x3 weights to what sp_winograd_s8 takes, for a micro-kernel of nr columns (at most 64) and
+ * k_group; 36 * round_up(outputs, 16) * round_up(channels, k_group) int16. */
+void sp_pack_winograd(const int8_t *w, int outputs, int channels, int nr, int k_group,
+                      int16_t *packed);
 
 /* Sparse convolution, nchw. SP_CONV_BLOCK_S8 takes the same struct for weights in blocks of four
  * input channels, nc4hw4: there an element is a word of four channels, and shape.in_c counts words,

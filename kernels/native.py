@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -52,10 +53,15 @@ class Ukernel:
 
 def ukernels(op: str) -> list[Ukernel]:
     """Micro-kernels of an operator that the instruction set in use runs, in the table's order."""
+    return [kernel for kernel in _all_ukernels(op) if lib.sp_ukernel_runnable(kernel.index)]
+
+
+@cache
+def _all_ukernels(op: str) -> list[Ukernel]:
     found = []
     for i in range(lib.sp_ukernel_count()):
         info = lib.sp_ukernel(i)
-        if lib.sp_ukernel_runnable(i) and ffi.string(info.op).decode() == op:
+        if ffi.string(info.op).decode() == op:
             name, isa_name = (ffi.string(text).decode() for text in (info.name, info.isa))
             sizes = (info.mr, info.nr, info.k_group, info.weight_bytes)
             found.append(Ukernel(i, op, name, isa_name, *sizes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +65,16 @@ def in_rows(spec: ConvS8 | GemmS8, outputs: int | None = None) -> Array:
     if isinstance(spec, GemmS8):
         return spec.weight[None, :outputs]
     weight = spec.weight.reshape(spec.groups, -1, *spec.weight.shape[1:])[:, :outputs]
-    return weight.transpose(0, 1, 3, 4, 2).reshape(*weight.shape[:2], -1)
+    groups, outputs, channels, *kernel = weight.shape
+    taps = math.prod(kernel)
+    if taps == 1 or channels == 1 or weight.dtype != np.int8:
+        return weight.transpose(0, 1, 3, 4, 2).reshape(groups, outputs, channels * taps)
+    rows = np.empty((groups, outputs, channels * taps), np.int8)
+    lib.sp_order_as_patches(
+        pointer(np.ascontiguousarray(weight), "int8_t *"),
+        *(groups * outputs, channels, taps, pointer(rows, "int8_t *")),
+    )
+    return rows
 
 
 def largest_activation(spec: ConvS8 | GemmS8) -> int:
@@ -104,16 +114,11 @@ def _pack_windows(rows: Array, x_max: int) -> tuple[PackedProduct, CData]:
     start = np.empty(groups * panels, np.int64)
     space = native.aligned_empty(groups * int(lib.sp_window_bytes(outputs, k)))
     use = ffi.new("sp_window_use *")
-    used = 0
-    for group, weight in enumerate(np.ascontiguousarray(rows)):
-        here = start[group * panels : (group + 1) * panels]
-        size = lib.sp_pack_windows(
-            pointer(weight, "int8_t *"),
-            *(outputs, k, x_max, pointer(space[used:]), pointer(here, "int64_t *"), use),
-        )
-        here += used
-        used += int(size)
-    weights = native.aligned(space[:used])
+    used = lib.sp_pack_windows(
+        pointer(np.ascontiguousarray(rows), "int8_t *"),
+        *(groups, outputs, k, x_max, pointer(space), pointer(start, "int64_t *"), use),
+    )
+    weights = native.aligned(space[: int(used)])
     k_padded = packing.padded_k(k, ukernel.k_group)
     detail = f"{ukernel.name}, {_describe(use)}"
     return PackedProduct(ukernel, weights, k_padded, start, detail), use

@@ -17,8 +17,9 @@ from .csr_lanes import Lanes, plan_lanes, tap_offsets
 from .native import CData, NativeStep, Ukernel, aligned, pointer, ukernels
 from .native_dense import fill_epilogue, folded_bias
 from .native_elementwise import check_size, fill_shape
-from .packing_csr import PackedCsr, count_blocks, find_blocks, find_nonzeros, pack_csr, panels_for
+from .packing_csr import PackedCsr, find_blocks, find_nonzeros, pack_csr, panels_for
 from .step import WORD, Array, ArraySpec, Layout, Shape, in_layout
+from .sums import count_nonzeros, count_weights
 
 L1_BYTES = 24 * 1024  # of the input, beside weights and sums
 # Non-zeros of a segment, below which loading and storing its sums costs more.
@@ -46,7 +47,7 @@ def _channel_block(lanes: Lanes, spec: ConvS8 | ConvF32) -> int:
     """Input channels of a segment: their part of a block fits L1, unless segments get too short."""
     reach = int(tap_offsets(lanes, spec.window).max()) if lanes.source == "planes" else 0
     touched = min(lanes.channel_lanes, 64 + reach)
-    per_channel = np.count_nonzero(spec.weight) / math.prod(spec.weight.shape[:2])
+    per_channel = count_nonzeros(spec.weight) / math.prod(spec.weight.shape[:2])
     fits_l1 = max(1, L1_BYTES // (spec.weight.itemsize * touched))
     if isinstance(spec, ConvF32):
         return max(fits_l1, math.ceil(MIN_STEPS / max(per_channel, 1e-6)))
@@ -90,10 +91,10 @@ def _prepare(
     output = output_shape(spec, shapes)
     check_size(output, *shapes)
     kernel = ukernels(op)[0]
-    x, entries, lane_bytes = shapes[0], int(np.count_nonzero(spec.weight)), kernel.weight_bytes
+    x, entries, lane_bytes = shapes[0], count_nonzeros(spec.weight), kernel.weight_bytes
     if op == "conv_block_s8":  # words of channels stand for channels
         x = (x[0], x[1] // WORD, *x[2:])
-        entries, lane_bytes, together = count_blocks(spec.weight), WORD, WORD
+        entries, lane_bytes, together = count_weights(spec.weight).blocks, WORD, WORD
     lanes = plan_lanes(spec.window, x, entries, lane_bytes)
     if lanes.source == "planes" and lanes.channel_lanes * x[1] > 2**31 - 1:
         raise ModelError(

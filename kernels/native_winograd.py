@@ -14,13 +14,12 @@ from ..ops import fused_spec as fs
 from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
 from . import native, packing
 from ._native import ffi, lib
+from .grouped import COLUMN_GROUP
 from .native import NativeStep, pointer
 from .native_dense import fill_epilogue, folded_bias
 from .native_elementwise import check_size, fill_shape
-from .packing_winograd import transform_weights
+from .packing_winograd import POSITIONS
 from .step import ArraySpec, Layout, Shape, in_layout
-
-BLOCK_COLUMNS = 64  # SP_BLOCK_COLUMNS in csrc/winograd_s8/winograd_s8.h
 
 
 def winograd_s8(
@@ -30,16 +29,19 @@ def winograd_s8(
     output = output_shape(spec, shapes)
     check_size(output, *shapes)
     ukernel = native.ukernels("winograd_s8")[0]
-    matrices = transform_weights(spec.weight)
-    blocks = [
-        packing.pack_panels(matrices[:, i : i + BLOCK_COLUMNS], ukernel.nr, ukernel.k_group)
-        for i in range(0, matrices.shape[1], BLOCK_COLUMNS)
-    ]
-    weights = native.aligned(np.concatenate(blocks))
+    outputs, channels = spec.weight.shape[:2]
+    k_padded = packing.padded_k(channels, ukernel.k_group)
+    values = POSITIONS * packing.round_up(outputs, COLUMN_GROUP) * k_padded
+    weights = native.aligned_empty(2 * values)
+    lib.sp_pack_winograd(
+        pointer(np.ascontiguousarray(spec.weight), "int8_t *"),
+        *(outputs, channels, ukernel.nr, ukernel.k_group),
+        pointer(weights, "int16_t *"),
+    )
     params = ffi.new("sp_winograd_s8 *")
     fill_shape(params.shape, spec.window, spec.groups, shapes[0], output)
     params.ukernel, params.x_zero_point = ukernel.index, spec.x_zero_point
-    params.k_padded = packing.round_up(spec.weight.shape[1], ukernel.k_group)
+    params.k_padded = k_padded
     params.weights = pointer(weights)
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
     keep = fill_epilogue(params.epilogue, spec, bias)

@@ -70,12 +70,6 @@ def find_nonzeros(weight: Array, groups: int, channel_lanes: int, taps: I64) -> 
     return Nonzeros(outputs, row, channel, offset, weight[row, inner, tap_h, tap_w])
 
 
-def count_blocks(weight: Array) -> int:
-    """Blocks of four neighbouring input channels that are not all zero. weight: [O, 4 n, ...]."""
-    words = weight.reshape(weight.shape[0], -1, WORD, *weight.shape[2:])
-    return int(np.count_nonzero(words.any(axis=2)))
-
-
 def find_blocks(weight: Array, groups: int, channel_lanes: int, taps: I64, x_max: int) -> Nonzeros:
     """Non-zero blocks of four neighbouring input channels. weight: int8 [O, 4 n, kh, kw].
 

@@ -1,19 +1,80 @@
-"""Sums of the weights of each output channel: what folding and proofs about accumulators need."""
+"""What folding, proofs and costs ask of weights: sums of each output channel, and how many of them
+are not zero."""
 
 from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, wraps
+from typing import Any, TypeVar
+from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
 
-from .step import Array
+from .step import WORD, Array
 
 I64 = npt.NDArray[np.int64]
 BLOCK = 2**16  # weights summed at a time in int32: 2^16 times an int16 still fits
 
+Answer = TypeVar("Answer")
 
-def channel_sums(weight: Array) -> I64:
-    """The sum of the weights of each output channel, [O]. weight: int8 or int16 [O, ...]."""
-    rows = weight.reshape(len(weight), -1)
+
+def per_weight(function: Callable[[Array], Answer]) -> Callable[[Array], Answer]:
+    """Ask a function only once about each array that is read-only, as those of models are."""
+    known: dict[int, tuple[ref[Array], Answer]] = {}
+
+    @wraps(function)
+    def look_up(weight: Array) -> Answer:
+        key = id(weight)
+        found = known.get(key)
+        if found is not None and found[0]() is weight:
+            return found[1]
+        answer = function(weight)
+        if not weight.flags.writeable:
+            known[key] = ref(weight, lambda _: known.pop(key, None)), answer
+        return answer
+
+    return look_up
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Of a weight [O, C, ...]. sums, positive: of all and of the positive weights of each output
+    channel, [O]. nonzeros: in all. blocks: of four neighbouring input channels, those that are not
+    all zero; 0 where C is not a multiple of four.
+    """
+
+    sums: I64
+    positive: I64
+    nonzeros: int
+    blocks: int
+
+
+@per_weight
+def count_weights(weight: Array) -> Counts:
+    """weight: int8 or int16 [O, C, ...]."""
+    native = _native()
+    if native is None or weight.dtype != np.int8:
+        return _count(weight)
+    rows, channels, *taps = weight.shape
+    return _count_natively(native, np.ascontiguousarray(weight), rows, channels, math.prod(taps))
+
+
+def _count(weight: Array) -> Counts:
+    blocks = 0
+    if weight.shape[1] % WORD == 0:
+        words = weight.reshape(len(weight), weight.shape[1] // WORD, WORD, *weight.shape[2:])
+        blocks = int(np.count_nonzero(words.any(axis=2)))
+    positive = _sum_rows(np.maximum(weight, 0))
+    return Counts(_sum_rows(weight), positive, int(np.count_nonzero(weight)), blocks)
+
+
+def _sum_rows(weight: Array) -> I64:
+    rows = weight.reshape(len(weight), math.prod(weight.shape[1:]))
     sums = np.zeros(len(rows), np.int64)
     for start in range(0, rows.shape[1], BLOCK):
         # einsum adds up widened rows some times faster than sum(dtype=) does
@@ -21,10 +82,40 @@ def channel_sums(weight: Array) -> I64:
     return sums
 
 
+def _count_natively(native: Any, weight: Array, rows: int, channels: int, taps: int) -> Counts:
+    ffi = native.ffi
+    sums, positive, totals = (np.empty(n, np.int64) for n in (rows, rows, 2))
+    nonzeros = ffi.from_buffer("int64_t *", totals)
+    native.lib.sp_count_weights(
+        ffi.from_buffer("int8_t *", weight),
+        *(rows, channels, taps),
+        *(ffi.from_buffer("int64_t *", a) for a in (sums, positive)),
+        *(nonzeros, nonzeros + 1),
+    )
+    return Counts(sums, positive, int(totals[0]), int(totals[1]))
+
+
+@cache
+def _native() -> Any:
+    """The compiled module, or None where Sparing was installed without a C compiler."""
+    name = "sparing.kernels._native"
+    return None if importlib.util.find_spec(name) is None else importlib.import_module(name)
+
+
+@per_weight
+def _count_floats(weight: Array) -> int:
+    return int(np.count_nonzero(weight))
+
+
+def count_nonzeros(weight: Array) -> int:
+    """weight: of any type."""
+    return _count_floats(weight) if weight.dtype.kind == "f" else count_weights(weight).nonzeros
+
+
 def reach(weight: Array, low: int, high: int) -> tuple[I64, I64]:
     """The least and the largest `sum x w` of each output channel over all x in [low, high], [O]."""
-    positive = channel_sums(np.maximum(weight, 0))
-    negative = channel_sums(weight) - positive
+    counts = count_weights(weight)
+    positive, negative = counts.positive, counts.sums - counts.positive
     return low * positive + high * negative, high * positive + low * negative
 
 
@@ -33,5 +124,5 @@ def fold_zero_point(bias: Array, weight: Array, x_zero_point: int) -> Array:
 
     Kernels then sum x * w, with padded taps that hold x_zp.
     """
-    folded = bias.astype(np.int64) - x_zero_point * channel_sums(weight)
+    folded = bias.astype(np.int64) - x_zero_point * count_weights(weight).sums
     return folded.astype(np.uint32).view(np.int32)

@@ -18,9 +18,9 @@ from .cost_cache import cache_file, read_costs
 from .cost_sparse import is_sparse, lanes_seconds, sparse_macs
 from .kernels.conditions import is_depthwise
 from .kernels.grouped import COLUMN_GROUP, groups_to_join
-from .kernels.packing_csr import count_blocks
 from .kernels.registry import Backend, Kernel
 from .kernels.step import WORD, ArraySpec, Layout
+from .kernels.sums import count_nonzeros, count_weights
 from .ops.fused_shapes import output_shape
 from .ops.fused_spec import (
     ActivationF32,
@@ -91,7 +91,7 @@ def sparsity(spec: Spec) -> float:
     """Fraction of a layer's weights that are zero; 0 for operators without weights."""
     if not isinstance(spec, (ConvS8, ConvF32, GemmS8)) or not spec.weight.size:
         return 0.0
-    return 1.0 - np.count_nonzero(spec.weight) / spec.weight.size
+    return 1.0 - count_nonzeros(spec.weight) / spec.weight.size
 
 
 def where_it_runs(backend: Backend) -> str:
@@ -152,7 +152,7 @@ def step_key(kernel: Kernel, spec: Spec, shapes: Sequence[Shape], layout: Layout
         parts.append(f"zeros {sparsity(spec):.2f}")
     if isinstance(spec, ConvS8) and kernel.weight_format == "block_s8":
         # the same number of zeros fills few blocks or many
-        parts.append(f"blocks {count_blocks(spec.weight) * WORD / spec.weight.size:.2f}")
+        parts.append(f"blocks {count_weights(spec.weight).blocks * WORD / spec.weight.size:.2f}")
     if isinstance(spec, (ConvS8, ConvF32)):
         window = spec.window
         parts += [window.strides, window.pads, window.dilations, f"groups {spec.groups}"]

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from .kernels.csr_lanes import WIDTH, plan_lanes
-from .kernels.packing_csr import count_blocks
 from .kernels.step import WORD
+from .kernels.sums import count_nonzeros, count_weights
 from .ops.fused_spec import ConvF32, ConvS8, GemmS8, Spec, conv_of
 
 Shape = tuple[int, ...]
@@ -47,15 +47,15 @@ def _lanes(spec: ConvS8 | ConvF32, x: Shape, entries: int, element_bytes: int) -
 def sparse_macs(spec: Spec, shapes: Sequence[Shape], weight_format: str) -> float:
     """What the work of a layer is worth; 0 for operators without a sparse kernel."""
     x = shapes[0]
-    is_product = isinstance(spec, GemmS8)
+    if not isinstance(spec, (ConvS8, ConvF32, GemmS8)):
+        return 0.0
+    given, is_product = spec.weight, isinstance(spec, GemmS8)
+    weights = entries = count_nonzeros(given)
     if isinstance(spec, GemmS8):
         spec, x = conv_of(spec), (*x, 1, 1)
-    if not isinstance(spec, (ConvS8, ConvF32)):
-        return 0.0
-    weights = entries = int(np.count_nonzero(spec.weight))
     element_bytes = spec.weight.dtype.itemsize
     if weight_format == "block_s8":
-        entries = count_blocks(spec.weight)
+        entries = count_weights(given).blocks
         weights, element_bytes, x = entries * WORD, WORD, (x[0], x[1] // WORD, *x[2:])
     each = OUTPUT_MACS[weight_format] + (len(shapes) == 2) * RESIDUAL_MACS[weight_format]
     lanes = _lanes(spec, x, entries, element_bytes)

@@ -9,7 +9,7 @@ the cheapest path.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 
@@ -56,17 +56,22 @@ class _Value:
         want the same layout, it is made once.
         """
         made = self.same[layouts[self.producer]]
+        if len(self.consumers) == 1:  # nearly always
+            layout = self.same[layouts[self.consumers[0]]]
+            return 0.0 if layout == made else self.seconds[made, layout]
         wanted = {self.same[layouts[consumer]] for consumer in self.consumers} - {made}
         return sum(self.seconds[made, layout] for layout in wanted)
 
 
 @dataclass(slots=True)
 class _Problem:
-    """around: for each operation the values that it reads and makes."""
+    """around: for each operation the values that it reads and makes. neighbours: operations that
+    share one with it."""
 
     options: list[Sequence[Option]]
     values: Sequence[_Value]
     around: Sequence[Sequence[_Value]]
+    neighbours: Sequence[Collection[int]]
 
 
 def layouts_of(spec: ArraySpec) -> tuple[Layout, ...]:
@@ -91,8 +96,12 @@ def choose(
     """
     options = [options_of(op, lowered.values, backend, costs, formats) for op in lowered.operations]
     values = list(_values(lowered, costs))
-    around = [[v for v in values if i in (v.producer, *v.consumers)] for i in range(len(options))]
-    problem = _Problem(options, values, around)
+    around: list[list[_Value]] = [[] for _ in options]
+    for value in values:
+        for i in {value.producer, *value.consumers} - {-1}:
+            around[i].append(value)
+    neighbours = [{i for v in near for i in (v.producer, *v.consumers)} - {-1} for near in around]
+    problem = _Problem(options, values, around, neighbours)
     # the best dense plan is a start, too: what comes out is never dearer than it
     dense = replace(problem, options=[_dense(row) for row in options])
     results = [_cheapest(problem), _improve(problem, _cheapest(dense))]
@@ -126,8 +135,12 @@ def options_of(
 
 def _values(lowered: Lowered, costs: Costs) -> Iterator[_Value]:
     made = {name: i for i, op in enumerate(lowered.operations) for name in op.outputs}
+    read: dict[str, list[int]] = {}
+    for i, op in enumerate(lowered.operations):
+        for name in dict.fromkeys(op.inputs):
+            read.setdefault(name, []).append(i)
     for name, spec in lowered.values.items():
-        consumers = [i for i, op in enumerate(lowered.operations) if name in op.inputs]
+        consumers = read.get(name, [])
         if name in lowered.outputs:
             consumers.append(-1)
         layouts = layouts_of(spec)
@@ -162,16 +175,21 @@ def _improve(problem: _Problem, chosen: list[Option]) -> list[Option]:
         layouts[i] = layout
         return sum(value.cost(layouts) for value in problem.around[i])
 
-    changed = True
-    while changed:
-        changed = False
+    waiting = {i for i, row in enumerate(problem.options) if len(row) > 1}
+    while waiting:
         for i in (*range(len(chosen)), *reversed(range(len(chosen)))):
+            if i not in waiting:  # nothing near it changed since it was looked at
+                continue
             before = chosen[i]
-            changes = {o.layout: around(i, o.layout) for o in problem.options[i]}
+            wanted = dict.fromkeys(option.layout for option in problem.options[i])
+            changes = {layout: around(i, layout) for layout in wanted}
             best = min(problem.options[i], key=lambda o: o.seconds + changes[o.layout])
             if best.seconds + changes[best.layout] < before.seconds + changes[before.layout]:
-                chosen[i], changed = best, True
+                chosen[i] = best
             layouts[i] = chosen[i].layout
+            if layouts[i] != before.layout:
+                waiting |= problem.neighbours[i]
+            waiting.discard(i)
     return chosen
 
 

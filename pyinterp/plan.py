@@ -33,8 +33,10 @@ class ReferenceOpStep:
     weight_bytes = 0
 
     def __init__(self, work: ReferenceOp) -> None:
-        self._work = work
-        self.weight_bytes = sum(array.nbytes for array in work.constants.values())
+        # copies, since the arrays of a model may be parts of one block, its whole file
+        constants = {i: array.copy() for i, array in work.constants.items()}
+        self._work = replace(work, constants=constants)
+        self.weight_bytes = sum(array.nbytes for array in constants.values())
 
     def execute(self, inputs: Sequence[Array], outputs: Sequence[Array]) -> None:
         rest = iter(inputs)

@@ -15,9 +15,10 @@ from kernel_checks import check, forced_isa, from_layout, isas_to_test, run_guar
 
 from sparing.kernels import registry
 from sparing.kernels.csr_windows import BLOCK_WINDOWS, window_up
-from sparing.kernels.packing_csr import count_blocks, find_blocks, pack_csr
+from sparing.kernels.packing_csr import find_blocks, pack_csr
 from sparing.kernels.reference import TransposeStep, from_nchw, to_nchw
 from sparing.kernels.step import ArraySpec, Layout, in_layout
+from sparing.kernels.sums import count_weights
 from sparing.ops import fused_spec as fs
 
 LAYOUTS: tuple[Layout, ...] = ("nchw", "nhwc", "nc4hw4")
@@ -54,7 +55,7 @@ def test_packing_keeps_every_weight(x_max: int, panels: int) -> None:
         if any(block):
             expected[o, (o // 5 * 2 + word) * 100 + 3 * i + j] = block
     assert unpack(packed.entries, packed.segments) == expected
-    assert len(expected) == count_blocks(weight)
+    assert len(expected) == count_weights(weight).blocks
     assert packed.segments["first"].sum() == packed.segments["last"].sum() == 10
     for begin, end in zip(packed.panel_segment, packed.panel_segment[1:], strict=False):
         rows = packed.segments["row"][begin:end]  # words of the output are not torn apart

@@ -48,7 +48,7 @@ int64_t sp_window_bytes(int columns, int k)
 /* w: the panel's first row, at the chunk's first quad; k: what is left of a row from there. */
 static void load_chunk(struct chunk *c, const int8_t *w, size_t row_bytes, int columns, int k)
 {
-    memset(c->weights, 0, sizeof c->weights);
+    memset(c->weights, 0, (size_t)c->quads * QUAD_BYTES);
     for (int column = 0; column < columns; column++, w += row_bytes)
         for (int q = 0; q < c->quads; q++)
             if (4 * q + 4 <= k)
@@ -197,13 +197,12 @@ static int32_t store_chunk(const struct chunk *c, char *to, sp_window_use *use)
     return (int32_t)(SP_ROUND_UP(weights - to, 64));
 }
 
-int64_t sp_pack_windows(const int8_t *w, int columns, int k, int x_max, void *packed,
-                        int64_t *panel_start, sp_window_use *use)
+static int64_t pack_group(const int8_t *w, int columns, int k, int x_max, char *packed, int64_t at,
+                          int64_t *panel_start, sp_window_use *use)
 {
     const int quads = quads_of(k), chunks = divide_up(quads, SP_CHUNK_QUADS);
     const int panels = divide_up(columns, SP_WINDOW_COLUMNS);
     struct chunk c;
-    int64_t at = 0;
     for (int panel = 0; panel < panels; panel++) {
         const int first = panel * SP_WINDOW_COLUMNS;
         const int count = SP_MIN(columns - first, SP_WINDOW_COLUMNS);
@@ -216,12 +215,25 @@ int64_t sp_pack_windows(const int8_t *w, int columns, int k, int x_max, void *pa
                        k - 4 * begin);
             sum_lanes(&c);
             choose_windows(&c, x_max);
-            struct sp_window_chunk *header = (struct sp_window_chunk *)((char *)packed + at);
-            const int32_t bytes = store_chunk(&c, (char *)packed + at, use);
+            struct sp_window_chunk *header = (struct sp_window_chunk *)(packed + at);
+            const int32_t bytes = store_chunk(&c, packed + at, use);
             header->next = i + 1 < chunks ? bytes : 0;
             use->nanoseconds += 0.01 * c.time[c.quads] * c.width / SP_WINDOW_COLUMNS;
             at += bytes;
         }
+    }
+    return at;
+}
+
+int64_t sp_pack_windows(const int8_t *w, int groups, int columns, int k, int x_max, void *packed,
+                        int64_t *panel_start, sp_window_use *use)
+{
+    const int panels = divide_up(columns, SP_WINDOW_COLUMNS);
+    int64_t at = 0;
+    for (int group = 0; group < groups; group++) {
+        at = pack_group(w, columns, k, x_max, packed, at, panel_start, use);
+        w += (size_t)columns * (size_t)k;
+        panel_start += panels;
     }
     return at;
 }

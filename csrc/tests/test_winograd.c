@@ -38,6 +38,22 @@ static void *pack_blocks(const int16_t *w, int outputs, int channels,
     return packed;
 }
 
+/* What sp_pack_winograd makes of int8 weights in ONNX order equals what was packed from w. */
+static void check_packing(const int16_t *w, int outputs, int channels,
+                          const struct sp_ukernel_entry *kernel, const void *packed)
+{
+    const size_t weights = (size_t)(outputs * 9 * channels);
+    const int k = SP_ROUND_UP(channels, kernel->k_group);
+    const size_t bytes = (size_t)(36 * SP_ROUND_UP(outputs, 16) * k) * 2;
+    int8_t *given = allocate(weights);
+    for (int i = 0; i < (int)weights; i++)
+        given[(i / channels / 9 * channels + i % channels) * 9 + i / channels % 9] = (int8_t)w[i];
+    int16_t *made = allocate(bytes);
+    sp_pack_winograd(given, outputs, channels, kernel->nr, kernel->k_group, made);
+    CHECK(memcmp(made, packed, bytes) == 0);
+    free(given), free(made);
+}
+
 static void test_shape(int ukernel, sp_conv_shape s, enum values kind, int variant, int threads)
 {
     const struct sp_ukernel_entry *kernel = &sp_ukernels[ukernel];
@@ -50,6 +66,7 @@ static void test_shape(int ukernel, sp_conv_shape s, enum values kind, int varia
     uint8_t *residual = random_bytes(out_elements(&s), EVEN_VALUES);
     int16_t *w = random_weights((size_t)(s.out_c * 9 * s.in_c), -128, 127, kind);
     void *packed = pack_blocks(w, s.out_c, s.in_c, kernel);
+    check_packing(w, s.out_c, s.in_c, kernel, packed);
     struct epilogue_case e = make_epilogue(s.out_c, 9 * s.in_c, w, zero_point, variant);
     int32_t *sum = convolve(&s, x, w, zero_point);
     const size_t pixels = out_elements(&s) / (size_t)s.out_c;

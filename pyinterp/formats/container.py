@@ -13,6 +13,8 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ RESERVED_KEY = "__metadata__"  # safetensors keeps the metadata itself under thi
 MAX_HEADER = 1 << 24  # bytes; bounds what parsing its JSON can take
 OPSETS = range(1, 1000)
 TABLE_ENTRIES = 256
+OWN_BYTES = 1 << 16  # arrays below this size do not share memory
 
 # safetensors' names of the dtypes that arrays in the file may have
 ELEMENT_CODES = {
@@ -131,8 +134,8 @@ def load_container(path: str | os.PathLike[str]) -> Model:
     """
     with _format_errors(path):
         _check_header_size(path)
-        with safetensors.safe_open(path, "numpy") as file:
-            return _read_model(_StoredArrays(file))
+        with safetensors.safe_open(path, "numpy") as file, open(path, "rb", buffering=0) as data:
+            return _read_model(_StoredArrays(file, data))
 
 
 @contextmanager
@@ -164,8 +167,9 @@ def _check_header_size(path: str | os.PathLike[str]) -> None:
 class _StoredArrays:
     """The arrays of an open file, each to be claimed once, with the dtype and shape expected."""
 
-    def __init__(self, file: Any) -> None:
-        self.file = file
+    def __init__(self, file: Any, data: FileIO) -> None:
+        """file: as safetensors opened and checked it. data: the same file."""
+        self.file, self._data = file, data
         self.unclaimed = set(file.keys())
         if len(self.unclaimed) > MAX_ENTRIES:
             raise FormatError(f"{len(self.unclaimed)} arrays, over the limit of {MAX_ENTRIES}")
@@ -200,10 +204,36 @@ class _StoredArrays:
         self.unclaimed.clear()
         return rows
 
+    @cached_property
+    def _blocks(self) -> tuple[Array, dict[str, Any]]:
+        """The bytes of all arrays, and the file's header: where in them each lies.
+
+        Read at once, which takes a fraction of the time of safetensors' copies.
+        """
+        length = int.from_bytes(self._data.read(8), "little")
+        header = json.loads(self._data.read(length))
+        size = os.fstat(self._data.fileno()).st_size
+        blocks = np.empty(size - 8 - length, np.uint8)
+        at = 0
+        while at < len(blocks) and (count := self._data.readinto(blocks.data[at:])):
+            at += count
+        if at < len(blocks):
+            raise FormatError("the file became shorter while it was read")
+        return blocks, header
+
+    def _array(self, key: str) -> Array:
+        blocks, header = self._blocks
+        entry = header[key]
+        begin, end = entry["data_offsets"]
+        array = blocks[begin:end].view(DTYPE_OF_CODE[entry["dtype"]]).reshape(entry["shape"])
+        # a small array of its own does not keep all bytes of the file in memory
+        small = array.nbytes < OWN_BYTES or not array.flags.aligned
+        return array.copy() if small else array
+
     def read(self, stored: StoredTensor) -> Tensor:
         """The tensor of a claimed row."""
         try:
-            return decode(stored, [self.file.get_tensor(key) for key in stored.keys])
+            return decode(stored, [self._array(key) for key in stored.keys])
         except (FormatError, ModelError) as error:
             raise FormatError(f"tensor {stored.keys[0]!r}: {error}") from error
 

@@ -31,24 +31,34 @@ KIND_ARRAYS = {"dense": 1, "sparse": 2, "dense_s4": 1}
 def check_tree(root: Json) -> None:
     """Raise FormatError where JSON values are nested too deep, not finite or not valid text.
 
-    Iterative, so that depth cannot exhaust the stack.
+    Level by level, so that depth cannot exhaust the stack.
     """
-    pending = [(root, 0)]
-    while pending:
-        value, depth = pending.pop()
+    level, depth = [root], 0
+    while level:
         if depth > MAX_DEPTH:
             raise FormatError(f"JSON is nested over {MAX_DEPTH} deep")
-        if isinstance(value, dict):
-            pending += [(item, depth + 1) for pair in value.items() for item in pair]
+        level, depth = _check_level(level), depth + 1
+
+
+def _check_level(values: list[Json]) -> list[Json]:
+    """Check the values that hold no others; what the others hold."""
+    below: list[Json] = []
+    texts: list[str] = []
+    for value in values:
+        if isinstance(value, str):
+            texts.append(value)
+        elif isinstance(value, dict):
+            below += value.keys()
+            below += value.values()
         elif isinstance(value, (list, tuple)):
-            pending += [(item, depth + 1) for item in value]
+            below += value
         elif isinstance(value, float) and not math.isfinite(value):
             raise FormatError("JSON holds a number that is not finite")
-        elif isinstance(value, str):
-            try:
-                value.encode()
-            except UnicodeEncodeError as error:
-                raise FormatError(f"JSON holds text that is not Unicode: {error}") from error
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        raise FormatError(f"JSON holds text that is not Unicode: {error}") from error
+    return below
 
 
 # Writing
