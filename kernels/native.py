@@ -88,6 +88,17 @@ def pointer(array: Array, ctype: str = "void *") -> CData:
     return ffi.cast(ctype, ffi.from_buffer(array))
 
 
+def block_pointers(arrays: Sequence[Array]) -> CData:
+    """`void *[]` of the arrays' addresses. The caller keeps the arrays alive."""
+    return ffi.new("void *[]", [ffi.from_buffer(array) for array in arrays])
+
+
+def point_to(pointers: CData, first: int, arrays: Sequence[Array]) -> None:
+    """Replace pointers from the one numbered `first` on."""
+    for i, array in enumerate(arrays, first):
+        pointers[i] = ffi.from_buffer(array)
+
+
 class NativeStep(Step):
     """A step whose work is one operator of csrc/sparing.h.
 
@@ -115,8 +126,8 @@ class NativeStep(Step):
         self._alone = Program([self], [(0, 0)] * (len(inputs) + 1), slots_in_order=True)
 
     def execute(self, inputs: Sequence[Array], output: Array) -> None:
-        blocks = [pointer(array) for array in (*inputs, output)]
-        self._alone.run(blocks, aligned_empty(self._alone.scratch_bytes))
+        scratch = aligned_empty(self._alone.scratch_bytes)
+        self._alone.run(block_pointers((*inputs, output)), pointer(scratch))
 
 
 Ref = tuple[int, int]  # memory block, byte offset
@@ -147,25 +158,20 @@ class Program:
             entry.params, entry.input = ffi.cast("void *", step.params), inputs
             entry.output = next(rest)
 
-    def run(self, blocks: Sequence[CData], scratch: Array) -> None:
-        """blocks: pointers that the refs' slots count. scratch: `scratch_bytes`, 64-aligned."""
+    def run(self, blocks: CData, scratch: CData) -> None:
+        """blocks: `void *[]` that the refs' slots count. scratch: `scratch_bytes`, 64-aligned."""
         lib.sp_run(
-            self._steps,
-            self._count,
-            ffi.new("void *[]", list(blocks)),
-            pointer(scratch),
-            self._scratch_per_thread,
-            self.threads,
+            self._steps, self._count, blocks, scratch, self._scratch_per_thread, self.threads
         )
 
-    def run_timed(self, blocks: Sequence[CData], scratch: Array) -> list[float]:
+    def run_timed(self, blocks: CData, scratch: CData) -> list[float]:
         """As `run`; the seconds that each step took."""
         seconds = ffi.new("double[]", self._count)
         lib.sp_run_timed(
             self._steps,
             self._count,
-            ffi.new("void *[]", list(blocks)),
-            pointer(scratch),
+            blocks,
+            scratch,
             self._scratch_per_thread,
             self.threads,
             seconds,

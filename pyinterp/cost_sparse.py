@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from .kernels.csr_lanes import WIDTH, plan_lanes
 from .kernels.step import WORD
 from .kernels.sums import count_nonzeros, count_weights

@@ -5,7 +5,6 @@ Any number of threads may run one executor: each run borrows memory of its own.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,10 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Memory:
-    """What one run needs besides its inputs and outputs."""
+    """What one run needs besides its inputs and outputs.
+
+    pointers, scratch: for C, where the arena, inputs and outputs lie (of inputs and outputs, those
+    of the run), and scratch memory; else None. keep: the array behind `scratch`.
+    """
 
     arena: Array
-    scratch: Array
+    pointers: Any = None
+    scratch: Any = None
+    keep: Array | None = None
 
 
 @dataclass(slots=True)
@@ -49,12 +54,14 @@ class Executor:
         self.scratch_bytes = max(scratch, default=0)
         self.explanation = explain_plan(plan, self.scratch_bytes)
         self.plan = plan.without_weights()
-        self._free: list[_Memory] = []
-        self._lock = threading.Lock()
-        values = plan.lowered.values
-        self._output_specs = [
-            values[name] for name in plan.lowered.outputs if name not in plan.lowered.constants
-        ]
+        if plan.backend == "c":
+            from .kernels.native import point_to
+
+            self._point_to = point_to
+        self._free: list[_Memory] = []  # append and pop are atomic
+        values, self._constants = plan.lowered.values, plan.lowered.constants
+        made = [values[name] for name in plan.lowered.outputs if name not in self._constants]
+        self._made = [(spec.shape, spec.dtype) for spec in made]
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """inputs: C-contiguous, in the plan's order, shapes and dtypes. Returns the outputs."""
@@ -69,39 +76,52 @@ class Executor:
     def _run(
         self,
         inputs: Sequence[Array],
-        run: Callable[[Plan, Segment, Sequence[Array], Array], None],
+        run: Callable[[Plan, Segment, Sequence[Array], _Memory], None],
     ) -> list[Array]:
-        memory = self._borrow()
-        made = [np.empty(spec.shape, spec.dtype) for spec in self._output_specs]
+        made = [np.empty(shape, dtype) for shape, dtype in self._made]
+        memory = self._borrow(inputs, made)
         blocks = [memory.arena, *inputs, *made]
         try:
             for segment in self.segments:
-                run(self.plan, segment, blocks, memory.scratch)
+                run(self.plan, segment, blocks, memory)
             for i, key in self.plan.copies.items():
                 made[i][...] = _view(self.plan.places[key], blocks)
         finally:
-            with self._lock:
-                self._free.append(memory)
-        rest = iter(made)
-        constants = self.plan.lowered.constants
+            self._free.append(memory)
+        if not self._constants:
+            return made
+        rest, constants = iter(made), self._constants
         return [
             constants[n].copy() if n in constants else next(rest) for n in self.plan.lowered.outputs
         ]
 
-    def _borrow(self) -> _Memory:
-        with self._lock:
-            if self._free:
-                return self._free.pop()
-        if self.plan.backend != "c":
-            return _Memory(np.empty(self.plan.arena.nbytes, np.uint8), np.empty(0, np.uint8))
-        from .kernels.native import aligned_empty
+    def _borrow(self, inputs: Sequence[Array], made: Sequence[Array]) -> _Memory:
+        """Memory for a run with these inputs and outputs."""
+        try:
+            memory = self._free.pop()
+        except IndexError:
+            return self._new_memory(inputs, made)
+        if memory.pointers is not None:
+            self._point_to(memory.pointers, 1, inputs)
+            self._point_to(memory.pointers, 1 + len(inputs), made)
+        return memory
 
-        return _Memory(aligned_empty(self.plan.arena.nbytes), aligned_empty(self.scratch_bytes))
+    def _new_memory(self, inputs: Sequence[Array], made: Sequence[Array]) -> _Memory:
+        if self.plan.backend != "c":
+            return _Memory(np.empty(self.plan.arena.nbytes, np.uint8))
+        from .kernels import native
+
+        arena = native.aligned_empty(self.plan.arena.nbytes)
+        scratch = native.aligned_empty(self.scratch_bytes)
+        pointers = native.block_pointers([arena, *inputs, *made])
+        return _Memory(arena, pointers, native.pointer(scratch), scratch)
 
     @staticmethod
-    def _run_segment(plan: Plan, segment: Segment, blocks: Sequence[Array], scratch: Array) -> None:
+    def _run_segment(
+        plan: Plan, segment: Segment, blocks: Sequence[Array], memory: _Memory
+    ) -> None:
         if segment.program is not None:
-            segment.program.run(_pointers(blocks), scratch)
+            segment.program.run(memory.pointers, memory.scratch)
             return
         _run_in_python(plan, segment.steps[0], blocks)
 
@@ -119,21 +139,15 @@ def _run_in_python(plan: Plan, planned: PlannedStep, blocks: Sequence[Array]) ->
 
 
 def _timed_segment(
-    plan: Plan, segment: Segment, blocks: Sequence[Array], scratch: Array
+    plan: Plan, segment: Segment, blocks: Sequence[Array], memory: _Memory
 ) -> list[float]:
     if segment.program is not None:
-        return segment.program.run_timed(_pointers(blocks), scratch)
+        return segment.program.run_timed(memory.pointers, memory.scratch)
     from time import perf_counter
 
     start = perf_counter()
     _run_in_python(plan, segment.steps[0], blocks)
     return [perf_counter() - start]
-
-
-def _pointers(blocks: Sequence[Array]) -> list[Any]:
-    from .kernels.native import pointer
-
-    return [pointer(block) for block in blocks]
 
 
 def _segments(plan: Plan) -> list[Segment]:
