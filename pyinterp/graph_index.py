@@ -24,9 +24,13 @@ class GraphIndex:
     def producer(self, name: str) -> Node | None:
         return self._producers.get(name)
 
+    def uses(self, name: str) -> int:
+        """How many inputs of nodes and outputs of the model the value is."""
+        return self._uses.get(name, 0)
+
     def single_use(self, name: str) -> bool:
         """One node reads it, once, and it is no output of the model."""
-        return self._uses.get(name, 0) == 1
+        return self.uses(name) == 1
 
     def constant(self, name: str) -> Array | None:
         """The value where it does not depend on the model's inputs, else None."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+from . import lower_functions as functions
 from . import lower_layers as layers
 from . import lower_moves as moves
 from .graph_index import GraphIndex
@@ -21,18 +22,19 @@ from .ops.fused_spec import Dequantize, Quantize
 
 Pattern: TypeAlias = Callable[[QuantizedValues, Target, Node], "list[Operation] | None"]
 
-_UNARY = frozenset(
-    (
-        *("LeakyRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Softplus"),
-        *("Erf", "Exp", "Sqrt", "Neg", "Abs", "Gelu", "Mish", "Swish"),
-    )
-)
+
+def _first_of(*patterns: Pattern) -> Pattern:
+    def match(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | None:
+        return next((found for p in patterns if (found := p(v, target, core)) is not None), None)
+
+    return match
+
 
 _PATTERNS: dict[str, Pattern] = {
-    **dict.fromkeys(_UNARY, layers.unary),
+    **dict.fromkeys((*functions.UNARY, *functions.ARITHMETIC), functions.function),
     **dict.fromkeys((*VIEWS, *SLICES, "Transpose"), moves.move),
-    "Add": layers.add,
-    "Mul": moves.mul,
+    "Add": _first_of(layers.add, functions.function),
+    "Mul": _first_of(functions.gated, moves.mul, functions.function),
     "Concat": moves.concat,
     "MaxPool": moves.max_pool,
     "AveragePool": moves.average_pool,

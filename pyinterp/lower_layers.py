@@ -1,28 +1,21 @@
-"""Quantized layers, and what goes into their epilogue: a residual addition, a table."""
+"""Quantized layers, and the residual additions that go into their epilogue."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
-from . import ops
-from .errors import ModelError
 from .lower_float import as_images, bias_vector, is_layer, layer_weight, layer_window
 from .lower_moves import requantized
 from .lower_values import Operand, QuantizedValues, Target, ratio
 from .lowered import Operation, check_accumulator
 from .model import Array, Node
-from .ops import fused
 from .ops.fused_spec import (
     I32,
     AddS8,
     ConvS8,
-    Quantize,
     Residual,
-    TableS8,
 )
 from .quantized import (
     check_scales,
@@ -33,7 +26,7 @@ from .quantized import (
 
 def layer(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | None:
     spec = quantized_layer(v, target, core)
-    return None if spec is None else _emit_layer(v, core, spec, target)
+    return None if spec is None else emit_layer(v, core, spec, target)
 
 
 def quantized_layer(v: QuantizedValues, target: Target, core: Node) -> ConvS8 | None:
@@ -79,7 +72,7 @@ def _bias(v: QuantizedValues, core: Node, x_scale: float, w_scale: Array) -> I32
     return bias
 
 
-def _emit_layer(
+def emit_layer(
     v: QuantizedValues, core: Node, spec: ConvS8, target: Target, residual: Operand | None = None
 ) -> list[Operation]:
     """The layer (with what was fused into it), between the views it needs."""
@@ -96,12 +89,12 @@ def _emit_layer(
     return [*before, Operation(core.label, spec, tuple(inputs), (y,)), *after]
 
 
-def _fusable_layer(v: QuantizedValues, value: str, x: Operand) -> tuple[Node, ConvS8] | None:
-    """The layer whose requantized output is `value`, where nothing else reads that output."""
-    quantizer = v.graph.absorbable(x.source)
+def layer_before(v: QuantizedValues, x: Operand) -> tuple[Node, ConvS8] | None:
+    """The layer whose requantized output is x."""
+    quantizer = v.graph.producer(x.source)
     if quantizer is None or quantizer.op_type != "QuantizeLinear":
         return None
-    inner = v.target(quantizer) if v.graph.single_use(value) else None
+    inner = v.target(quantizer)
     if inner is None or inner.core is None or not is_layer(v.graph, inner.core):
         return None
     if requantized(v, inner) is not None:
@@ -136,7 +129,8 @@ def _residual(v: QuantizedValues, target: Target, own: str, other: str) -> list[
     factor = ratio(r.scale, y_scale, target.node.label)
     x = v.operand(own)
     if x is not None:
-        found = _fusable_layer(v, own, x)
+        alone = v.graph.single_use(own) and v.graph.single_use(x.source)
+        found = layer_before(v, x) if alone else None
         if found is None:
             return None
         layer, spec = found
@@ -151,35 +145,4 @@ def _residual(v: QuantizedValues, target: Target, own: str, other: str) -> list[
             return None
         layer, spec, residual = direct, straight, Residual(r.zero_point, factor)
     fused = replace(spec, residual=residual, output=v.range(target))
-    return _emit_layer(v, layer, fused, target, r)
-
-
-def unary(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | None:
-    """A non-linear function of one quantized tensor: a table."""
-    x = v.operand(core.inputs[0])
-    constants = [v.graph.constant(n) if n else None for n in core.inputs[1:]]
-    if x is None or any(c is None and n for c, n in zip(constants, core.inputs[1:], strict=True)):
-        return None
-    table = v.graph.model.tables.get(target.name)
-    if table is None:
-        table = _table(v, target, core, x, constants)
-    output = v.range(target)
-    if table.min() < output.lo or table.max() > output.hi:
-        raise ModelError(f"the table of {target.name!r} leaves the range of its quantizer")
-    v.tables[target.name] = table
-    found = _fusable_layer(v, core.inputs[0], x)
-    if found is not None:
-        return _emit_layer(v, found[0], replace(found[1], table=table), target)
-    return [Operation(core.label, TableS8(table), (x.name,), (v.stored(target),))]
-
-
-def _table(
-    v: QuantizedValues, target: Target, core: Node, x: Operand, constants: Sequence[Array | None]
-) -> npt.NDArray[np.uint8]:
-    """The function at all 256 steps of x, computed in float64 and quantized as the target."""
-    steps = (np.arange(256) - x.zero_point).astype(np.float32) * np.float32(x.scale)
-    wide = [c if c is None else c.astype(np.float64) for c in constants]
-    with np.errstate(all="ignore"):  # entries that no input reaches may overflow
-        real = ops.run(core, [steps.astype(np.float64), *wide], v.graph.model.opset)[0]
-    quantize = Quantize(target.parameters.scale, v.range(target))
-    return fused.quantize(quantize, real.astype(np.float32))
+    return emit_layer(v, layer, fused, target, r)

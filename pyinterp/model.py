@@ -152,7 +152,7 @@ class Model:
     opset: version of the default ONNX domain. metadata: JSON-able; the keys in use are
     "preprocessing" (size, mean, std, channels, layout), "labels", "recipe" and "provenance".
     tables: output of a QuantizeLinear -> the table (uint8 [256]) that computes it from the
-    quantized value before it, where that is a non-linear function (`lower_layers.unary`). Kept,
+    quantized value before it, where that is a non-linear function (`lower_functions`). Kept,
     since another CPU's exp could round another way.
     """
 

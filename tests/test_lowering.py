@@ -257,17 +257,6 @@ def test_shapes_computed_from_shapes_are_constants() -> None:
     assert_same_meaning(model, 0.0)
 
 
-def test_a_table_and_a_shared_operand_are_told_apart() -> None:
-    """x * sigmoid(x): both operands of the product come from one quantized value."""
-    b = QdqBuilder()
-    x = b.quantize("input", "x")
-    gate = b.quantize(b.add("Sigmoid", [x], "s"), "gate", scale=1 / 255, zero_point=0)
-    model = b.model(("n", 3, 4, 4), b.quantize(b.add("Mul", [x, gate], "swish"), "y"))
-    assert operators(model) == ["Quantize", "TableS8", "MulS8", "Dequantize"]
-    assert isinstance(lowered(model).operations[1].work, TableS8)
-    assert_same_meaning(model, 2 * SCALE)  # the gate's quantum and the product's
-
-
 def test_errors_name_what_does_not_fit() -> None:
     model = read_onnx(residual_net())
     with pytest.raises(InputError, match="input"):

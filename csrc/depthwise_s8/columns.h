@@ -15,7 +15,7 @@ struct strip {
     const octets *weights;
     int first;       /* input column of the first tap of the first pixel */
     size_t channels; /* bytes from pixel to pixel */
-    int is_rare;     /* a residual, a table, fewer channels, large multipliers */
+    int is_rare;     /* a residual, fewer channels, large multipliers */
     octets *columns;
 };
 
@@ -36,8 +36,7 @@ SP_INLINE struct strip make_strip(const struct sp_depthwise_run *run)
         .weights = (const octets *)run->weights,
         .first = run->first * s->stride_w - s->pad_left,
         .channels = (size_t)s->in_c,
-        .is_rare =
-            run->residual || run->p->epilogue.table || !run->p->epilogue.fits || s->in_c < width,
+        .is_rare = run->residual || !run->p->epilogue.fits || s->in_c < width,
         .columns = (octets *)run->columns,
     };
 }

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "elementwise/look_up.h"
 #include "operators.h"
 #include "ukernels.h"
 
@@ -18,6 +19,7 @@ enum {
 
 struct job {
     const sp_depthwise_s8 *p;
+    sp_depthwise_s8 without_table; /* which is applied to whole strips */
     const sp_context *context;
     const struct sp_ukernel_entry *kernel;
     struct sp_band band;
@@ -53,7 +55,8 @@ static int pixels_of_columns(const sp_conv_shape *s, int columns)
 static struct job plan_job(const sp_depthwise_s8 *p, int threads)
 {
     const sp_conv_shape *s = &p->shape;
-    struct job job = {.p = p, .kernel = &sp_ukernels[p->ukernel]};
+    struct job job = {.p = p, .without_table = *p, .kernel = &sp_ukernels[p->ukernel]};
+    job.without_table.epilogue.table = NULL;
     const int nr = job.kernel->nr, k_group = job.kernel->k_group;
     job.band = sp_find_band(s, k_group);
     job.input_rows = job.band.groups * k_group;
@@ -125,7 +128,7 @@ static void run_chunk(const struct job *job, struct part part, struct sp_chunk c
     const int has_residual = p->epilogue.residual_mode != SP_RESIDUAL_NONE;
     find_input_rows(job, part.image, part.row, chunk.first, memory);
     const struct sp_depthwise_run run = {
-        .p = p,
+        .p = &job->without_table,
         .band = job->band,
         .chunk = chunk,
         .weights = weights,
@@ -141,6 +144,21 @@ static void run_chunk(const struct job *job, struct part part, struct sp_chunk c
     ((sp_depthwise_s8_fn *)job->kernel->run)(&run);
 }
 
+/* Some channels of a strip: by the table, where there is one. */
+static void look_up(const struct job *job, struct part part, int first, int end)
+{
+    const uint8_t *table = job->p->epilogue.table;
+    const sp_conv_shape *s = &job->p->shape;
+    const int rows = SP_MIN(job->band.rows, s->out_h - part.row);
+    for (int i = 0; table && i < rows; i++) {
+        const size_t row = (size_t)part.image * (size_t)s->out_h + (size_t)(part.row + i);
+        const size_t pixel = row * (size_t)s->out_w + (size_t)part.first;
+        uint8_t *y = (uint8_t *)job->context->output + pixel * (size_t)s->in_c + first;
+        const struct sp_byte_rows pixels = {y, y, part.pixels, end - first, (size_t)s->in_c};
+        sp_look_up(table, &pixels);
+    }
+}
+
 /* Chunk tasks [first, last). One that overlaps another belongs to the same task, so that no two
  * threads write to the same place. */
 static void run_chunks(const struct job *job, struct part part, int first, int last,
@@ -148,13 +166,18 @@ static void run_chunks(const struct job *job, struct part part, int first, int l
 {
     const int channels = job->p->shape.in_c;
     const char *weights = job->p->weights;
+    int first_channel = channels, end_channel = 0;
     for (int at = 0, i = -1; at < channels; weights += job->weight_bytes) {
         const struct sp_chunk chunk = sp_find_chunk(at, channels, job->kernel->nr);
         i += chunk.first == at;
         at = chunk.first + chunk.width;
-        if (i >= first && i < last)
+        if (i >= first && i < last) {
             run_chunk(job, part, chunk, weights, memory);
+            first_channel = SP_MIN(first_channel, chunk.first);
+            end_channel = SP_MIN(at, channels);
+        }
     }
+    look_up(job, part, first_channel, end_channel);
 }
 
 static int sees_rows_outside(const struct job *job, int band)

@@ -42,7 +42,6 @@ SP_INLINE void add_residual(const struct strip *p, const struct constants *k, si
 static void finish_any(const struct strip *p, const struct lanes *lanes, size_t at, int pieces,
                        const sums *total)
 {
-    const uint8_t *table = p->run->p->epilogue.table;
     reals real[VECTORS];
     uint8_t copy[BYTES];
     scale(lanes, total, real);
@@ -50,8 +49,6 @@ static void finish_any(const struct strip *p, const struct lanes *lanes, size_t 
         add_residual(p, &lanes->constants, at, pieces, real);
     const octets packed = pack_lanes(real, &lanes->constants.packer, 0);
     memcpy(copy, &packed, BYTES);
-    for (int i = 0; table && i < BYTES; i++)
-        copy[i] = table[copy[i]];
     for (int i = 0; i < pieces; i++)
         sp_copy_short(p->run->y + at + (size_t)i * piece_bytes(p), copy + i * p->width, p->count);
 }

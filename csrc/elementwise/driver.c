@@ -1,4 +1,5 @@
 /* Operators that compute each output from the inputs at the same place. */
+#include "look_up.h"
 #include "loops.h"
 #include "operators.h"
 
@@ -98,8 +99,13 @@ void sp_op_rescale_s8(const void *params, const sp_context *context)
 static void table_range(const void *params, const sp_context *c, int64_t first, int64_t last)
 {
     const sp_table_s8 *p = params;
-    sp_loops_in_use()->table(p->table, (const uint8_t *)c->input[0] + first,
-                             (uint8_t *)c->output + first, last - first);
+    const struct sp_byte_rows row = {
+        .x = (const uint8_t *)c->input[0] + first,
+        .y = (uint8_t *)c->output + first,
+        .rows = 1,
+        .n = last - first,
+    };
+    sp_look_up(p->table, &row);
 }
 
 void sp_op_table_s8(const void *params, const sp_context *context)

@@ -15,7 +15,6 @@ struct sp_loops {
                        int64_t n);
     void (*rescale)(int x_zero_point, float multiplier, sp_range output, const uint8_t *x,
                     uint8_t *y, int64_t n);
-    void (*table)(const uint8_t *table, const uint8_t *x, uint8_t *y, int64_t n);
     /* y = the rule applied to (sum - offset) * multiplier. */
     void (*requantize_sums)(uint32_t offset, float multiplier, sp_range output, const uint32_t *sum,
                             uint8_t *y, int64_t n);

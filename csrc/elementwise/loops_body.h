@@ -64,13 +64,6 @@ static void rescale(int x_zero_point, float multiplier, sp_range output, const u
         y[i] = sp_round((float)(x[i] - x_zero_point) * multiplier, lo, hi, output.zero_point);
 }
 
-static void table(const uint8_t *restrict entries, const uint8_t *restrict x, uint8_t *restrict y,
-                  int64_t n)
-{
-    for (int64_t i = 0; i < n; i++)
-        y[i] = entries[x[i]];
-}
-
 static void requantize_sums(uint32_t offset, float multiplier, sp_range output,
                             const uint32_t *restrict total, uint8_t *restrict y, int64_t n)
 {
@@ -82,5 +75,5 @@ static void requantize_sums(uint32_t offset, float multiplier, sp_range output,
 }
 
 const struct sp_loops SP_LOOPS = {
-    quantize, dequantize, add, mul, mul_by_one, rescale, table, requantize_sums,
+    quantize, dequantize, add, mul, mul_by_one, rescale, requantize_sums,
 };

@@ -1,4 +1,5 @@
 /* What all instruction sets share of the epilogue. */
+#include "elementwise/look_up.h"
 #include "epilogue.h"
 
 sp_epilogue_fn *sp_epilogue_of(enum sp_isa_id isa)
@@ -17,9 +18,6 @@ void sp_epilogue_table(const sp_epilogue *e, const struct sp_rows *r)
 {
     if (!e->table)
         return;
-    for (int row = 0; row < r->rows; row++) {
-        uint8_t *y = r->y + (size_t)row * r->stride;
-        for (int i = 0; i < r->count; i++)
-            y[i] = e->table[y[i]];
-    }
+    const struct sp_byte_rows rows = {r->y, r->y, r->rows, r->count, r->stride};
+    sp_look_up(e->table, &rows);
 }
