@@ -1,5 +1,5 @@
-"""Functions of one quantized tensor: tables of 256 entries, in the epilogue of the layer before where
-nothing else reads what it gives.
+"""Functions of one quantized tensor: tables of 256 entries, in the epilogue of the layer before
+where nothing else reads what that gives.
 
 A function is an operator, a chain of them (a Hardswish or a Gelu written out), or a product with a
 quantized function of the same tensor (a Silu: `x * Sigmoid(x)`).
