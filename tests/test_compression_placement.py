@@ -203,3 +203,43 @@ def test_matrix_products_of_sequences(opset: int) -> None:
     assert axes == [1], "scales along the columns, which are the output channels"
     wanted, got = (run_graph(m, {"input": x_values})["output"] for m in (model, quantized))
     assert np.sqrt(((wanted - got) ** 2).sum()) < 0.03 * np.sqrt((wanted**2).sum())
+
+
+def test_a_gelu_written_out_is_one_function() -> None:
+    def body(g: models.GraphBuilder) -> None:
+        root, one, half = (g.weight(f"c{i}", np.float32(c)) for i, c in enumerate((2**0.5, 1, 0.5)))
+        x = conv(g, "input", "conv")
+        erf = g.add("Erf", [g.add("Div", [x, root], "divided")], "erf")
+        product = g.add("Mul", [x, g.add("Add", [erf, one], "added")], "product")
+        conv(g, g.add("Mul", [product, half], "gelu"), "output")
+
+    assert placed(body).values == ("input", "conv", "gelu", "output")
+
+
+def test_a_hard_swish_written_out_is_one_function() -> None:
+    def body(g: models.GraphBuilder) -> None:
+        three, zero, six = (g.weight(f"c{c}", np.float32(c)) for c in (3, 0, 6))
+        x = conv(g, "input", "conv")
+        clipped = g.add("Clip", [g.add("Add", [x, three], "added"), zero, six], "clipped")
+        conv(g, g.add("Div", [g.add("Mul", [x, clipped], "product"), six], "swish"), "output")
+
+    assert placed(body).values == ("input", "conv", "swish", "output")
+
+
+def test_a_function_ends_where_something_else_reads_it() -> None:
+    def body(g: models.GraphBuilder) -> None:
+        x = conv(g, "input", "conv")
+        soft = g.add("Tanh", [g.add("Softplus", [x], "softplus")], "tanh")
+        mish = g.add("Mul", [x, soft], "mish")
+        g.add("Add", [conv(g, mish, "second"), soft], "output")
+
+    assert placed(body).values == ("input", "conv", "tanh", "mish", "second", "output")
+
+
+def test_a_function_with_an_ignored_operator_ends_before_it() -> None:
+    def body(g: models.GraphBuilder) -> None:
+        x = g.add("Softplus", [conv(g, "input", "conv")], "softplus")
+        conv(g, g.add("Tanh", [x], "tanh"), "output")
+
+    assert placed(body).values == ("input", "conv", "tanh", "output")
+    assert placed(body, "tanh/node").values == ("input", "conv", "softplus", "tanh", "output")

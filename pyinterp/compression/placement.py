@@ -3,13 +3,16 @@
 Layers (Conv, Gemm, MatMul) demand a quantized input and give a quantized output; what stands
 between layers follows where all it reads is quantized. A Relu or Clip right behind an operator that
 requantizes anyway is its clamp: the quantizer stands behind the two. An Add gets quantizers on both
-operands, so that fused or not it means the same.
+operands, so that fused or not it means the same. A function of one tensor that takes several
+operators is quantized at its end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
+
+import numpy as np
 
 from ..model import Model, Node
 from .layers import is_layer
@@ -19,6 +22,13 @@ _ARITHMETIC = frozenset({"Add", "Mul"})
 _POOLS = frozenset({"AveragePool", "GlobalAveragePool"})
 _TABLES = frozenset({"HardSigmoid", "HardSwish", "LeakyRelu", "Sigmoid"})
 _CLAMPS = frozenset({"Clip", "Relu"})
+# What makes one table together, however many follow each other on one tensor (`lower_functions`).
+_IN_CHAINS = frozenset(
+    (
+        *("Abs", "Elu", "Erf", "Exp", "Gelu", "Mish", "Neg", "Selu", "Softplus", "Sqrt", "Swish"),
+        *("Tanh", "Add", "Div", "Max", "Min", "Mul", "Pow", "Sub", *_TABLES, *_CLAMPS),
+    )
+)
 # Every output value is one of the inputs' values (or 0): the same scale serves.
 _MOVES = frozenset(
     ("Flatten", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
@@ -56,9 +66,10 @@ def place(model: Model, ignored: Set[str]) -> Placement:
     clamped = _fused_clamps(model, nodes)
     source: dict[str, str] = {}
     marked = {layer.inputs[0] for layer in layers}
+    chains = _Chains(model, {node.label for node in nodes}, marked)
     for node in nodes:
         several = any(node.outputs[1:]) and node.op_type != "Split"
-        if several or node.outputs[0] in clamped.values():
+        if several or (node.outputs[0] in clamped.values() and not chains.continue_at(node)):
             continue
         moves = _keeps_values(model, node)
         if is_layer(model, node) or (
@@ -68,9 +79,60 @@ def place(model: Model, ignored: Set[str]) -> Placement:
                 marked.add(clamped.get(name, name))
                 if moves:
                     source[name] = node.inputs[0]
+        elif chains.take(node) and chains.end_at(node):
+            marked.add(node.outputs[0])
     _share_parts(model, nodes, marked, source)
     order = [info.name for info in model.inputs] + [o for n in model.nodes for o in n.outputs]
     return Placement(tuple(name for name in order if name in marked), layers, source, clamped)
+
+
+class _Chains:
+    """Operators on one quantized tensor whose values stay float until the last one's.
+
+    root: float value between operators -> the quantized tensor that it is a function of.
+    """
+
+    def __init__(self, model: Model, labels: Set[str], marked: Set[str]) -> None:
+        self.model, self.labels, self.marked = model, labels, marked
+        self.readers = model.consumers()
+        self.root: dict[str, str] = {}
+
+    def continue_at(self, node: Node) -> bool:
+        """Whether a node reads a float value of a chain."""
+        return any(name in self.root and name not in self.marked for name in node.inputs)
+
+    def take(self, node: Node) -> bool:
+        """Whether a node, whose inputs are known, belongs to a chain."""
+        roots = self._roots(node, {})
+        if roots is None or len(roots) != 1:
+            return False
+        self.root[node.outputs[0]] = next(iter(roots))
+        return True
+
+    def end_at(self, node: Node) -> bool:
+        """Whether the value of a node of a chain is read by anything but the same chain."""
+        value = node.outputs[0]
+        own = {value: self.root[value]}
+        following = self.readers.get(value, [])
+        return not following or any(
+            reader.label not in self.labels or self._roots(reader, own) != {self.root[value]}
+            for reader in following
+        )
+
+    def _roots(self, node: Node, more: Mapping[str, str]) -> set[str] | None:
+        """The quantized tensors that a node's result is a function of; None where it is none."""
+        if node.op_type not in _IN_CHAINS or any(node.outputs[1:]):
+            return None
+        found = set()
+        for name in filter(None, node.inputs):
+            constant = self.model.weights.get(name)
+            if constant is not None and int(np.prod(constant.shape)) == 1:
+                continue
+            root = more.get(name, name if name in self.marked else self.root.get(name, ""))
+            if not root:
+                return None
+            found.add(root)
+        return found
 
 
 def _fused_clamps(model: Model, nodes: list[Node]) -> dict[str, str]:
