@@ -132,7 +132,7 @@ void sp_order_as_patches(const int8_t *w, int rows, int channels, int taps, int8
 void sp_pack_winograd(const int8_t *w, int outputs, int channels, int nr, int k_group,
                       int16_t *packed);
 
-/* Sparse convolution, nchw. SP_CONV_BLOCK_S8 takes the same struct for weights in blocks of four
+/* Sparse convolution, nchw; or nhwc where lanes are gathered. SP_CONV_BLOCK_S8 takes the same struct for weights in blocks of four
  * input channels, nc4hw4: there an element is a word of four channels, and shape.in_c counts words,
  * but shape.out_c channels. Pixels are lanes: 64 neighbouring ones make a block. Where the lanes
  * come from: */
@@ -174,6 +174,8 @@ typedef struct {
     sp_csr_lanes lanes;
     sp_csr_matrix matrix;
     int ukernel;
+    int nhwc;         /* 1: order of input, residual and output. Sixteen rows, from a multiple of
+                         sixteen on, are then in one panel */
     int x_zero_point; /* read by padded taps */
     int window;       /* pairs, blocks: how many may be added in int16 */
     sp_epilogue epilogue;

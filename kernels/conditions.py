@@ -30,6 +30,12 @@ def csr_s8(spec: ConvS8 | GemmS8) -> str:
     return "" if spec.weight.dtype == np.int8 else "weights wider than int8"
 
 
+def pointwise_csr_s8(spec: ConvS8) -> str:
+    if spec.window.kernel != (1, 1) or spec.window.pads != (0, 0, 0, 0):
+        return "not 1x1 without padding"
+    return csr_s8(spec)
+
+
 def block_s8(spec: ConvS8) -> str:
     if spec.weight.dtype != np.int8:
         return "weights wider than int8"

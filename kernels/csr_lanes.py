@@ -56,13 +56,17 @@ def _axis(size: int, out: int, kernel: int, stride: int, dilation: int, pad: int
     return _Axis(max(out, needed - min(before, after)), min(stride, extent + 1), reach)
 
 
-def plan_lanes(window: Window, shape: tuple[int, ...], nonzeros: int, element_bytes: int) -> Lanes:
-    """shape: [N, C, H, W] of the input. nonzeros: how many the weight has."""
+def plan_lanes(
+    window: Window, shape: tuple[int, ...], nonzeros: int, element_bytes: int, nhwc: bool = False
+) -> Lanes:
+    """shape: [N, C, H, W] of the input. nonzeros: how many the weight has. nhwc: order of a 1x1
+    convolution's input."""
     batch, channels, height, width = shape
     out_h, out_w = window.output_size(height, width)
     if window.kernel == (1, 1) and window.pads == (0, 0, 0, 0):
         pixels = out_h * out_w
-        if window.strides == (1, 1) and pixels >= WIDTH and nonzeros < GATHER_USES * channels:
+        once = nonzeros < GATHER_USES * channels
+        if window.strides == (1, 1) and pixels >= WIDTH and once and not nhwc:
             return Lanes("in place", 1, out_w, pixels, (1, 1), 0, pixels, pixels)
         return Lanes("gathered", batch, out_w, pixels, (1, 1), 0, WIDTH, batch * pixels)
     axes = [

@@ -24,7 +24,7 @@ from .sums import count_nonzeros, count_weights
 L1_BYTES = 24 * 1024  # of the input, beside weights and sums
 # Non-zeros of a segment, below which loading and storing its sums costs more.
 MIN_STEPS, MIN_STEPS_S8 = 12, 100
-PRODUCT_ROWS = 16  # SP_CSR_PRODUCT_ROWS in csrc/conv_csr/csr.h
+TOGETHER = 16  # SP_CSR_TOGETHER in csrc/conv_csr/csr.h
 SOURCES = {
     "in place": lib.SP_CSR_IN_PLACE,
     "gathered": lib.SP_CSR_GATHERED,
@@ -86,8 +86,9 @@ def _prepare(
     threads: int,
     params: CData,
     together: int = 1,
+    nhwc: bool = False,
 ) -> _Prepared:
-    """Pack the weights, and fill the struct's common part."""
+    """Pack the weights, and fill the struct's common part. together: rows that stay in a panel."""
     output = output_shape(spec, shapes)
     check_size(output, *shapes)
     kernel = ukernels(op)[0]
@@ -95,7 +96,7 @@ def _prepare(
     if op == "conv_block_s8":  # words of channels stand for channels
         x = (x[0], x[1] // WORD, *x[2:])
         entries, lane_bytes, together = count_weights(spec.weight).blocks, WORD, WORD
-    lanes = plan_lanes(spec.window, x, entries, lane_bytes)
+    lanes = plan_lanes(spec.window, x, entries, lane_bytes, nhwc)
     if lanes.source == "planes" and lanes.channel_lanes * x[1] > 2**31 - 1:
         raise ModelError(
             f"sparse convolution: an input of shape {list(shapes[0])} padded by "
@@ -126,7 +127,8 @@ def _step(
     params: CData,
     prepared: _Prepared,
 ) -> NativeStep:
-    detail = f"{prepared.kernel.name}, {prepared.lanes.source}"
+    source = "transposed" if layout == "nhwc" else prepared.lanes.source
+    detail = f"{prepared.kernel.name}, {source}"
     if prepared.kernel.isa == "avx2" and isinstance(spec, ConvS8):
         detail += f", windows of {prepared.packed.window}"
     return NativeStep(
@@ -145,6 +147,13 @@ def conv_csr_s8(spec: ConvS8, shapes: Sequence[Shape], layout: Layout, threads: 
     return _conv_s8(spec, shapes, layout, threads, "conv_csr_s8", lib.SP_CONV_CSR_S8)
 
 
+def pointwise_csr_s8(
+    spec: ConvS8, shapes: Sequence[Shape], layout: Layout, threads: int
+) -> NativeStep:
+    """A 1x1 convolution, channels last: blocks of pixels become lanes and back within a cache."""
+    return _conv_s8(spec, shapes, layout, threads, "conv_csr_s8", lib.SP_CONV_CSR_S8)
+
+
 def conv_block_s8(
     spec: ConvS8, shapes: Sequence[Shape], layout: Layout, threads: int
 ) -> NativeStep:
@@ -152,10 +161,17 @@ def conv_block_s8(
 
 
 def _conv_s8(
-    spec: ConvS8, shapes: Sequence[Shape], layout: Layout, threads: int, name: str, op: int
+    spec: ConvS8,
+    shapes: Sequence[Shape],
+    layout: Layout,
+    threads: int,
+    name: str,
+    op: int,
 ) -> NativeStep:
     params = ffi.new("sp_conv_csr_s8 *")
-    prepared = _prepare(spec, shapes, name, threads, params)
+    params.nhwc = layout == "nhwc"
+    together = TOGETHER if params.nhwc else 1
+    prepared = _prepare(spec, shapes, name, threads, params, together, bool(params.nhwc))
     params.x_zero_point, params.window = spec.x_zero_point, prepared.packed.window
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
     prepared.keep.extend(fill_epilogue(params.epilogue, spec, bias))
@@ -168,7 +184,7 @@ def gemm_csr_s8(spec: GemmS8, shapes: Sequence[Shape], layout: Layout, threads: 
     conv = conv_of(spec)
     params = ffi.new("sp_conv_csr_s8 *")
     image = (*shapes[0], 1, 1)
-    prepared = _prepare(conv, [image], "conv_csr_s8", threads, params, PRODUCT_ROWS)
+    prepared = _prepare(conv, [image], "conv_csr_s8", threads, params, TOGETHER)
     params.window = prepared.packed.window
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
     params.epilogue.bias = pointer(bias, "int32_t *")

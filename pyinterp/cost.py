@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from .cost_cache import cache_file, read_costs
-from .cost_sparse import is_sparse, lanes_seconds, sparse_macs
+from .cost_sparse import is_sparse, memory_seconds, sparse_macs
 from .kernels.conditions import is_depthwise
 from .kernels.grouped import COLUMN_GROUP, groups_to_join
 from .kernels.registry import Backend, Kernel
@@ -40,6 +40,7 @@ Shape = tuple[int, ...]
 STEP_SECONDS = 1e-6  # dispatch, and the first touch of a step's parameters
 BYTES_PER_SECOND = {"c": 16e9, "numba": 5e9, "numpy": 0.3e9}
 TRANSPOSE_BYTES_PER_SECOND = 14e9
+PIXEL_BYTES_PER_SECOND = 30e9  # of pixels that a kernel itself transposes, within a cache
 
 # 1e9 multiply-accumulates a second, by the kernel's function, one column for each place where
 # kernels run: instruction sets of C, then the other backends. The work of sparse kernels is counted
@@ -47,17 +48,21 @@ TRANSPOSE_BYTES_PER_SECOND = 14e9
 PLACES = ("avx512vnni", "avxvnni", "avx2", "dotprod", "portable", "numba", "numpy")
 GMACS = {
     "conv_s8": (215, 200, 80, 60, 7, 40, 2),
-    "depthwise_s8": (48, 40, 27, 15, 4, 9, 2),
+    "depthwise_s8": (60, 45, 40, 15, 4, 9, 2),
     "winograd_s8": (400, 350, 300, 10, 10, 65, 2),
     "gemm_s8": (215, 200, 80, 60, 7, 40, 2),
-    "conv_csr_s8": (88, 74, 74, 3, 3, 28, 2),
-    "gemm_csr_s8": (88, 74, 74, 3, 3, 28, 2),
+    "conv_csr_s8": (100, 82, 82, 3, 3, 28, 2),
+    "pointwise_csr_s8": (100, 82, 82, 3, 3, 28, 2),
+    "gemm_csr_s8": (100, 82, 82, 3, 3, 28, 2),
     "conv_block_s8": (118, 100, 95, 50, 1.5, 18, 2),
     "conv_f32": (50, 45, 45, 14, 14, 12, 2),
     "depthwise_f32": (20, 16, 16, 7, 7, 0.75, 2),  # what conv_f32 does with depthwise layers
     "conv_csr_f32": (25, 23, 23, 6, 6, 14, 2),
     "reference": (2,) * len(PLACES),
 }
+# Products that an output value of a dense convolution is worth.
+DENSE_OUTPUT_MACS = 5
+
 # AVX2 dense products sum longer in int16 where the weights allow it: their rate is that of int16
 # times a speed-up that depends on the weights.
 INTEGER_PRODUCTS = ("conv_s8", "gemm_s8")
@@ -114,12 +119,15 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
         seconds += max(0, weight_bytes - WEIGHT_BYTES_IN_CACHE) / WEIGHT_BYTES_PER_SECOND
     elif is_sparse(kernel.weight_format):
         work = sparse_macs(spec, shapes, kernel.weight_format)
-        seconds += lanes_seconds(spec, shapes)
+        seconds += memory_seconds(spec, shapes)
+        if operator == "pointwise_csr_s8":
+            seconds += sum(sizes) / PIXEL_BYTES_PER_SECOND
     elif isinstance(spec, ConvF32) and operator == "conv_f32" and is_depthwise(spec):
         operator = "depthwise_f32"
     elif isinstance(spec, (ConvS8, ConvF32)) and operator in GROUPED_TAP_SECONDS:
         outputs = spec.weight.shape[0] // spec.groups
         work *= -(-outputs // COLUMN_GROUP) * COLUMN_GROUP / outputs
+        work += sizes[-1] * DENSE_OUTPUT_MACS
         if spec.groups > 1 and kernel.backend == "c":
             taps = sizes[-1] // spec.weight.shape[0] * prod(spec.window.kernel)
             groups = spec.groups // groups_to_join(spec)

@@ -17,8 +17,8 @@ from .ops.fused_spec import ConvF32, ConvS8, GemmS8, Spec, conv_of
 Shape = tuple[int, ...]
 
 # Products that an output value is worth, and a residual's.
-OUTPUT_MACS = {"csr_s8": 10.5, "csr_f32": 12, "block_s8": 18}
-RESIDUAL_MACS = {"csr_s8": 15, "csr_f32": 4, "block_s8": 28}
+OUTPUT_MACS = {"csr_s8": 10, "csr_f32": 12, "block_s8": 18}
+RESIDUAL_MACS = {"csr_s8": 6, "csr_f32": 4, "block_s8": 28}
 PRODUCT_OUTPUT_MACS = 130  # more for those of a matrix product, which are stored apart
 
 # A last block of up to 16, 32, 64 lanes, in lanes of whole blocks that take as long.
@@ -27,6 +27,12 @@ PARTIAL_BLOCKS = {16: 40, 32: 48, WIDTH: WIDTH}
 # Bringing the input into lanes: bytes a second, and seconds for each channel's planes.
 LANE_BYTES_PER_SECOND = 8e9
 PLANE_SECONDS = 3e-8
+
+
+# Packed int8 non-zeros, which every block of lanes reads: those that L2 does not hold come from L3.
+ENTRY_BYTES = 6
+ENTRY_BYTES_IN_CACHE = 2**20
+ENTRY_BYTES_PER_SECOND = 50e9
 
 
 def is_sparse(weight_format: str) -> bool:
@@ -61,8 +67,8 @@ def sparse_macs(spec: Spec, shapes: Sequence[Shape], weight_format: str) -> floa
     return float(lanes) * (weights + len(spec.weight) * each) + apart
 
 
-def lanes_seconds(spec: Spec, shapes: Sequence[Shape]) -> float:
-    """Of bringing the input of a sparse convolution into lanes."""
+def memory_seconds(spec: Spec, shapes: Sequence[Shape]) -> float:
+    """Of bringing the input of a sparse convolution into lanes, and of reading many non-zeros."""
     if not isinstance(spec, (ConvS8, ConvF32)):
         return 0.0
     batch, channels, height, width = shapes[0]
@@ -70,4 +76,9 @@ def lanes_seconds(spec: Spec, shapes: Sequence[Shape]) -> float:
     seconds = nbytes / LANE_BYTES_PER_SECOND if window.strides != (1, 1) else 0.0
     if window.kernel != (1, 1):
         seconds += nbytes / LANE_BYTES_PER_SECOND + batch * channels * PLANE_SECONDS
+    if isinstance(spec, ConvS8):
+        entries = count_nonzeros(spec.weight)
+        beyond = max(0, entries * ENTRY_BYTES - ENTRY_BYTES_IN_CACHE)
+        blocks = _lanes(spec, shapes[0], entries, 1) / WIDTH
+        seconds += beyond * blocks / ENTRY_BYTES_PER_SECOND
     return seconds

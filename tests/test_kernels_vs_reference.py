@@ -76,10 +76,17 @@ def windows(draw: st.DrawFn) -> tuple[tuple[int, ...], dict[str, Any]]:
 
 @st.composite
 def conv_s8_cases(
-    draw: st.DrawFn, grouped: bool, depthwise: bool, plain: bool = False, together: int = 1
+    draw: st.DrawFn,
+    grouped: bool,
+    depthwise: bool,
+    plain: bool = False,
+    together: int = 1,
+    pointwise: bool = False,
 ) -> Case:
     """together: input channels come in such groups, of which whole ones are zero."""
     (height, width), window = draw(windows())
+    if pointwise:
+        window |= {"kernel": (1, 1), "pads": (0, 0, 0, 0)}
     if plain:  # 3x3 with stride 1
         window |= {"kernel": (3, 3), "strides": (1, 1), "dilations": (1, 1)}
         height, width = height + 2, width + 2
@@ -143,6 +150,7 @@ def _random_cases(kernel: Kernel) -> st.SearchStrategy[Case]:
         "depthwise_s8": lambda: conv_s8_cases(grouped=True, depthwise=True),
         "winograd_s8": lambda: conv_s8_cases(grouped=False, depthwise=False, plain=True),
         "conv_csr_s8": lambda: conv_s8_cases(grouped=True, depthwise=False),
+        "pointwise_csr_s8": lambda: conv_s8_cases(grouped=True, depthwise=False, pointwise=True),
         "conv_block_s8": lambda: conv_s8_cases(grouped=True, depthwise=False, together=4),
         "conv_f32": lambda: conv_f32_cases(grouped=True),
         "conv_csr_f32": lambda: conv_f32_cases(grouped=True),

@@ -15,7 +15,7 @@
 #include "internal.h"
 
 enum { SP_CSR_WIDTH = 64 };        /* lanes of a whole block; a last block may have 32 or 16 */
-enum { SP_CSR_PRODUCT_ROWS = 16 }; /* columns of a matrix product that are in one panel */
+enum { SP_CSR_TOGETHER = 16 }; /* matrix products, nhwc: channels that are in one panel */
 
 /* Entries of a packed row: k_group non-zeros, with a 32-bit word of weights. */
 struct sp_csr_single { /* weight: int32 or float */
@@ -68,6 +68,7 @@ struct sp_csr_operator {
     uint8_t fill;      /* every byte of a padded tap */
     int lane_channels; /* 4 in nc4hw4, where an element is a word of channels; else 1 */
     int is_product;    /* a matrix product: int32 sums, [lanes][out_c] */
+    int nhwc;
 };
 void sp_csr_run(const struct sp_csr_operator *op, const sp_context *context);
 size_t sp_csr_scratch(const struct sp_csr_operator *op);

@@ -4,6 +4,7 @@
 
 #include "interleave.h"
 #include "operators.h"
+#include "pixels.h"
 #include "ukernels.h"
 
 struct pass { /* some images at once */
@@ -65,11 +66,13 @@ static int add_piece(const struct pass *pass, int lane, int first, int end, int 
     const sp_csr_lanes *l = pass->op->lanes;
     int image = lane / l->image_lanes, row = lane % l->image_lanes / l->row_width;
     int column = lane % l->image_lanes % l->row_width;
+    const int in_planes = pass->op->nhwc ? 1 : s->in_c;
+    const int out_planes = pass->op->nhwc ? 1 : output_planes(pass->op);
     struct sp_csr_piece new = {
         .lane = lane - first,
         .length = SP_MIN(s->out_w - column, end - lane),
-        .output = ((int64_t)image * output_planes(pass->op) * s->out_h + row) * s->out_w + column,
-        .input = ((int64_t)image * s->in_c * s->in_h + row * s->stride_h) * s->in_w +
+        .output = ((int64_t)image * out_planes * s->out_h + row) * s->out_w + column,
+        .input = ((int64_t)image * in_planes * s->in_h + row * s->stride_h) * s->in_w +
                  (int64_t)column * s->stride_w,
     };
     struct sp_csr_piece *last = &piece[pieces - 1];
@@ -152,6 +155,38 @@ static void copy_pieces(const struct pass *pass, int panel, int pieces,
     }
 }
 
+/* nhwc: the pixels of a block to lanes, [channels][64]. from: elements to the pieces' pixels. */
+static void pixels_to_lanes(const struct pass *pass, int pieces, const struct sp_csr_piece *piece,
+                            int channels, const uint8_t *x, int is_input, uint8_t *lanes)
+{
+    sp_tiles_fn *tiles = sp_tiles_of(sp_ukernels[pass->op->ukernel].isa);
+    const size_t step = (size_t)channels * (is_input ? (size_t)pass->op->shape->stride_w : 1);
+    for (int i = 0; i < pieces; i++) {
+        const int64_t pixel = is_input ? piece[i].input : piece[i].output;
+        sp_transpose_tiles(tiles, x + pixel * channels, step, lanes + piece[i].lane, SP_CSR_WIDTH,
+                           piece[i].length, channels);
+    }
+}
+
+/* nhwc: a panel's rows of lanes to the block's pixels, TOGETHER channels at a time. */
+static void lanes_to_pixels(const struct pass *pass, int panel, int pieces,
+                            const struct sp_csr_piece *piece, const uint8_t *lanes)
+{
+    const sp_csr_matrix *m = pass->op->matrix;
+    sp_tiles_fn *tiles = sp_tiles_of(sp_ukernels[pass->op->ukernel].isa);
+    const int channels = pass->op->shape->out_c;
+    for (int s = m->panel_segment[panel]; s < m->panel_segment[panel + 1]; s++) {
+        const int row = m->segments[s].row;
+        if (!m->segments[s].last || row % SP_CSR_TOGETHER)
+            continue;
+        for (int i = 0; i < pieces; i++)
+            sp_transpose_tiles(tiles, lanes + row * SP_CSR_WIDTH + piece[i].lane, SP_CSR_WIDTH,
+                               (uint8_t *)pass->y + piece[i].output * channels + row,
+                               (size_t)channels, SP_MIN(SP_CSR_TOGETHER, channels - row),
+                               piece[i].length);
+    }
+}
+
 /* A matrix product: rows of sums become columns of y, some at a time, which are in one panel. */
 static void store_product(const struct pass *pass, int panel, const int32_t *sums, int first,
                           int count)
@@ -160,9 +195,9 @@ static void store_product(const struct pass *pass, int panel, const int32_t *sum
     const int columns = pass->op->shape->out_c;
     for (int s = m->panel_segment[panel]; s < m->panel_segment[panel + 1]; s++) {
         const int column = m->segments[s].row;
-        if (!m->segments[s].last || column % SP_CSR_PRODUCT_ROWS)
+        if (!m->segments[s].last || column % SP_CSR_TOGETHER)
             continue;
-        const int n = SP_MIN(SP_CSR_PRODUCT_ROWS, columns - column);
+        const int n = SP_MIN(SP_CSR_TOGETHER, columns - column);
         const int32_t *from = sums + (int64_t)column * SP_CSR_WIDTH;
         int32_t *to = (int32_t *)pass->y + (int64_t)first * columns + column;
         for (int lane = 0; lane < count; lane++)
@@ -200,6 +235,10 @@ static void run_block(void *pass_, int task, int thread)
     };
     if (op->lanes->source == SP_CSR_PLANES) {
         work.x = pass->context->scratch + (size_t)first * bytes;
+    } else if (op->nhwc) {
+        pixels_to_lanes(pass, pieces, piece, op->shape->in_c, (const uint8_t *)pass->x, 1,
+                        (uint8_t *)own + at.slab);
+        work.x = own + at.slab;
     } else if (op->lanes->source == SP_CSR_GATHERED) {
         sp_csr_gather(op, pass->x, pieces, piece, own + at.slab);
         work.x = own + at.slab;
@@ -211,7 +250,8 @@ static void run_block(void *pass_, int task, int thread)
         store_product(pass, panel, work.sums, begin, rest);
         return;
     }
-    if (piece[0].length == width && op->lane_channels == 1) { /* one run of output pixels */
+    if (piece[0].length == width && op->lane_channels == 1 &&
+        !op->nhwc) { /* one run of output pixels */
         work.y = pass->y + piece[0].output * bytes;
         work.residual = op->has_residual ? pass->residual + piece[0].output * bytes : NULL;
         work.channel_step = (int64_t)op->shape->out_h * op->shape->out_w;
@@ -221,6 +261,14 @@ static void run_block(void *pass_, int task, int thread)
     work.y = own + at.output;
     work.residual = own + at.residual;
     work.channel_step = SP_CSR_WIDTH;
+    if (op->nhwc) {
+        if (op->has_residual)
+            pixels_to_lanes(pass, pieces, piece, op->shape->out_c, (const uint8_t *)pass->residual,
+                            0, (uint8_t *)own + at.residual);
+        pass->run(&work);
+        lanes_to_pixels(pass, panel, pieces, piece, (const uint8_t *)own + at.output);
+        return;
+    }
     if (op->has_residual)
         copy_pieces(pass, panel, pieces, piece, own + at.residual, (char *)pass->residual, 0);
     if (op->shape->out_c % op->lane_channels) /* the last word's unused channels */
@@ -276,7 +324,8 @@ static struct sp_csr_operator s8_operator(const sp_conv_csr_s8 *p)
                                     p->epilogue.residual_mode != 0,
                                     (uint8_t)p->x_zero_point,
                                     1,
-                                    0};
+                                    0,
+                                    p->nhwc};
 }
 
 static struct sp_csr_operator block_operator(const sp_conv_csr_s8 *p)
@@ -288,8 +337,8 @@ static struct sp_csr_operator block_operator(const sp_conv_csr_s8 *p)
 
 static struct sp_csr_operator f32_operator(const sp_conv_csr_f32 *p)
 {
-    return (struct sp_csr_operator){&p->shape, &p->lanes,       &p->matrix, p, p->ukernel,
-                                    4,         p->has_residual, 0,          1, 0};
+    return (struct sp_csr_operator){&p->shape,       &p->lanes, &p->matrix, p, p->ukernel, 4,
+                                    p->has_residual, 0,         1,          0, 0};
 }
 
 void sp_op_conv_csr_s8(const void *params, const sp_context *context)

@@ -3,6 +3,7 @@
 #ifndef SPARING_CSR_FINISH_S8_H
 #define SPARING_CSR_FINISH_S8_H
 
+#include "elementwise/look_up.h"
 #include "finished_rows.h"
 #include "requantize.h"
 
@@ -41,9 +42,7 @@ SP_INLINE void finish_lanes(const struct sp_csr_work *work, struct finished *f, 
                             (const uint8_t *)work->residual + f->row[r] * work->channel_step, n);
     requantize(e, f, residual, y, n);
     if (e->table)
-        for (int r = 0; r < f->count; r++)
-            for (int i = 0; i < n; i++)
-                y[r][i] = e->table[y[r][i]];
+        sp_look_up(e->table, &(struct sp_byte_rows){y[0], y[0], f->count, n, SP_CSR_WIDTH});
     for (int r = 0; r < f->count; r++)
         to_pixel_order((uint8_t *)work->y + f->row[r] * work->channel_step, y[r], n);
     f->count = 0;

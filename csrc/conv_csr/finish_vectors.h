@@ -5,17 +5,12 @@
  *   store_lanes: from there to memory, in the order of pixels.
  * The sums' order is the one from which pack_lanes makes bytes in the order of pixels. */
 #include "csr.h"
+#include "elementwise/look_up.h"
 
 enum { SUMS = -1 }; /* for a mode: a matrix product, whose sums are kept */
 
 SP_INLINE void widen_lanes(const uint8_t *x, sums *lanes);
 SP_INLINE void store_lanes(int32_t *to, const sums *lanes);
-
-static __attribute__((noinline)) void look_up(const uint8_t *table, uint8_t *y)
-{
-    for (int i = 0; i < BYTES; i++)
-        y[i] = table[y[i]];
-}
 
 /* Lanes from `lane` on, of one row. mode, fits: constants where this is inlined. */
 SP_INLINE void finish_lanes_of_row(const struct sp_csr_work *work, const struct constants *k,
@@ -44,7 +39,7 @@ SP_INLINE void finish_lanes_of_row(const struct sp_csr_work *work, const struct 
     const octets packed = pack_lanes(real, &k->packer, fits);
     memcpy(y, &packed, BYTES);
     if (e->table)
-        look_up(e->table, y);
+        sp_look_up(e->table, &(struct sp_byte_rows){y, y, 1, BYTES, BYTES});
 }
 
 SP_INLINE void keep_lanes_of_row(const struct sp_csr_work *work, int row, int lane, sums *total)

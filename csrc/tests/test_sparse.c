@@ -146,6 +146,11 @@ static void test_s8(int ukernel, sp_conv_shape s, int source, enum values kind, 
     run_step(SP_CONV_CSR_S8, &p, planar_x, e.epilogue.residual_mode ? planar_residual : NULL, y,
              threads);
     check_bytes(y, wanted, out_elements(&s));
+    if (source == SP_CSR_GATHERED) {
+        p.nhwc = 1;
+        run_step(SP_CONV_CSR_S8, &p, x, e.epilogue.residual_mode ? residual : NULL, y, threads);
+        check_bytes(y, nhwc, out_elements(&s));
+    }
     free(x), free(residual), free(w), free(narrow), free(sum), free(nhwc), free(wanted);
     free(planar_x), free(planar_residual), free(y);
     free_packed(packed), free_epilogue(&e);
