@@ -45,7 +45,7 @@ def _lanes(spec: ConvS8 | ConvF32, x: Shape, entries: int, element_bytes: int) -
     whole, rest = divmod(lanes.total, WIDTH)
     partial = next(worth for most, worth in PARTIAL_BLOCKS.items() if rest <= most)
     computed = whole * WIDTH + (partial if rest else 0)
-    return -(-x[0] // lanes.images) * computed
+    return -(-x[0] // max(lanes.images, 1)) * computed  # a batch may be empty
 
 
 def sparse_macs(spec: Spec, shapes: Sequence[Shape], weight_format: str) -> float:

@@ -1,8 +1,9 @@
-"""Rewrite fused quantized operators as DequantizeLinear, the float operator, QuantizeLinear.
+"""Rewrite operators on integers as DequantizeLinear, the float operator, QuantizeLinear.
 
 QLinearConv and QLinearMatMul are ONNX operators; the others are onnxruntime's (domain
 com.microsoft), which its QOperator format uses. The rewrite is their definition, and it leaves
-the rest of Sparing one way to meet a quantized layer.
+the rest of Sparing one way to meet a quantized layer. Operators that only move values (MaxPool
+among them) may stand between quantized ones as they are; they move the floats just as well.
 """
 
 from __future__ import annotations
@@ -21,12 +22,40 @@ CONTRIB = "com.microsoft"
 
 
 def expand_qlinear(model: Model) -> Model:
-    """The model without fused quantized operators; the same object where it had none."""
-    if not any(_rule(node) for node in model.nodes):
-        return model
-    weights = dict(model.weights)
-    parts = [rule(node, weights) if (rule := _rule(node)) else [node] for node in model.nodes]
-    return model.replace(nodes=tuple(chain(*parts)), weights=weights)
+    """The model without operators on integers; the same object where it had none."""
+    if any(_rule(node) for node in model.nodes):
+        weights = dict(model.weights)
+        parts = [rule(node, weights) if (rule := _rule(node)) else [node] for node in model.nodes]
+        model = model.replace(nodes=tuple(chain(*parts)), weights=weights)
+    return _expand_moves(model)
+
+
+def _expand_moves(model: Model) -> Model:
+    """Moves of quantized values become moves of floats between the same scales."""
+    parameters: dict[str, tuple[str, ...]] = {}  # of a quantized value: scale and zero point
+    nodes: list[Node] = []
+    for node in model.nodes:
+        known = parameters.get(node.inputs[0]) if node.inputs else None
+        if node.op_type == "QuantizeLinear" and not node.domain:
+            known = node.inputs[1:]
+            nodes.append(node)
+        elif known is not None and _moves(node):
+            scale, zero_point = (*known, "")[:2]
+            x: Quantized = (node.inputs[0], scale, zero_point)
+            inputs: list[Quantized | str] = [x, *node.inputs[1:]]
+            nodes += _around(node, node.op_type, inputs, scale, zero_point, node.attributes)
+        else:
+            known = None
+            nodes.append(node)
+        if known is not None:
+            parameters[node.outputs[0]] = known
+    return model.replace(nodes=tuple(nodes)) if len(nodes) > len(model.nodes) else model
+
+
+def _moves(node: Node) -> bool:
+    if node.op_type == "Resize" and node.attributes.get("mode", "nearest") != "nearest":
+        return False
+    return node.op_type in _MOVES and not node.domain and not any(node.outputs[1:])
 
 
 def expand_contrib(model: Model) -> Model:
@@ -139,10 +168,20 @@ def _concat(node: Node, weights: Weights) -> list[Node]:
     return _around(node, "Concat", parts, node.inputs[0], node.inputs[1], node.attributes)
 
 
+def _softmax(node: Node, weights: Weights) -> list[Node]:
+    """Of opset 13, where the axis is the only one; before, all axes from there on were."""
+    if int(node.attributes.get("opset", 13)) < 13:  # type: ignore[arg-type]
+        return [node]
+    return _unary("Softmax", "axis")(node, weights)
+
+
 _RULES: dict[str, Callable[[Node, Weights], list[Node]]] = {
     "QLinearConv": _conv,
     "QLinearMatMul": _matmul,
 }
+_MOVES = frozenset(
+    ("Flatten", "MaxPool", "Reshape", "Resize", "Slice", "Squeeze", "Transpose", "Unsqueeze")
+)
 _POOL = ("auto_pad", "ceil_mode", "count_include_pad", "kernel_shape", "pads", "strides")
 _CONTRIB_RULES: dict[str, Callable[[Node, Weights], list[Node]]] = {
     "QGemm": _gemm,
@@ -153,4 +192,5 @@ _CONTRIB_RULES: dict[str, Callable[[Node, Weights], list[Node]]] = {
     "QLinearGlobalAveragePool": _unary("GlobalAveragePool"),
     "QLinearLeakyRelu": _unary("LeakyRelu", "alpha"),
     "QLinearSigmoid": _unary("Sigmoid"),
+    "QLinearSoftmax": _softmax,
 }

@@ -73,6 +73,8 @@ class Session:
         Raises InputError where names, dtypes or shapes are not the model's.
         """
         names = self._output_names
+        if isinstance(outputs, str):
+            raise InputError(f"outputs: expected a list of names or None, got {outputs!r}")
         unknown = [name for name in outputs or () if name not in names]
         if unknown:
             raise InputError(f"expected outputs among {names}, got {unknown}")
@@ -113,6 +115,8 @@ class Session:
         return tuple(tuple(d if isinstance(d, int) else 1 for d in shape) for shape in shapes)
 
     def _checked(self, feeds: Mapping[str, Array]) -> list[Array]:
+        if not isinstance(feeds, Mapping):
+            raise InputError(f"feeds: expected {{name: array}}, got {type(feeds).__name__}")
         if feeds.keys() != self._input_names:
             _expect_names(feeds, self.inputs, "feeds")
         arrays = []

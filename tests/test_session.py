@@ -19,7 +19,7 @@ from sparing.formats.onnx_reader import read_onnx
 from sparing.interpreter import run_graph
 from sparing.kernels.registry import available_backends
 from sparing.model import Model
-from sparing.session import MAX_PLANS, Session
+from sparing.session import MAX_PLANS, BackendChoice, Session
 
 BACKENDS = available_backends()
 FLOAT_HEAD = "quantized, but for its last layer"
@@ -195,6 +195,7 @@ def test_feeds_need_not_be_contiguous() -> None:
         ({"input": np.zeros((1, 4, 8, 8), np.float32)}, r"3.*\[1, 4, 8, 8\]"),
         ({"input": np.zeros((3, 8, 8), np.float32)}, r"\[3, 8, 8\]"),
         ({"input": [[0.0]]}, "array.*list"),
+        ([np.zeros((1, 3, 8, 8), np.float32)], r"feeds: expected \{name: array\}, got list"),
     ],
 )
 def test_wrong_feeds_say_what_was_expected_and_what_came(feeds: Any, said: str) -> None:
@@ -203,10 +204,26 @@ def test_wrong_feeds_say_what_was_expected_and_what_came(feeds: Any, said: str) 
         session.run(None, feeds)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_empty_batch_gives_empty_results(backend: BackendChoice) -> None:
+    for name, model in NETWORKS.items():
+        if name == "tables, pools and concat":
+            continue  # ONNX has no Resize of nothing
+        feeds = {name: array[:0] for name, array in feeds_for(model).items()}
+        for info, result in zip(
+            model.outputs, Session(model, backend=backend).run(None, feeds), strict=True
+        ):
+            assert result.shape[0] == 0 and result.dtype == info.dtype
+
+
 def test_wrong_arguments() -> None:
     model = NETWORKS[FLOAT_HEAD]
     with pytest.raises(InputError, match=r"outputs among.*nothing"):
         Session(model).run(["nothing"], feeds_for(model))
+    with pytest.raises(InputError, match=r"a list of names or None, got 'output'"):
+        Session(model).run("output", feeds_for(model))
+    with pytest.raises(InputError, match=r"the path of a model, got NoneType"):
+        Session(None)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"threads.*0"):
         Session(model, threads=0)
     with pytest.raises(InputError, match=r"auto, c, numba or numpy.*cuda"):

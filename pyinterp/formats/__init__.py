@@ -17,6 +17,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     Raises InputError where the file cannot be read, FormatError where it is neither or damaged,
     ModelError where the graph of an ONNX file is inconsistent.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"expected the path of a model, got {type(path).__name__}")
     if _is_container(Path(path)):
         from .container import load_container
 

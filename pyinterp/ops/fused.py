@@ -74,7 +74,7 @@ def _convolve(x: Array, weight: Array, window: Window, groups: int, fill: float)
     for g in range(groups):
         columns = taps[:, g * per_in : (g + 1) * per_in].transpose(0, 2, 3, 1, 4, 5)
         rows = weight[g * per_out : (g + 1) * per_out].reshape(per_out, -1)
-        product = columns.reshape(batch * out_h * out_w, -1) @ rows.T
+        product = columns.reshape(batch * out_h * out_w, rows.shape[1]) @ rows.T
         shaped = product.reshape(batch, out_h, out_w, per_out).transpose(0, 3, 1, 2)
         result[:, g * per_out : (g + 1) * per_out] = shaped
     return result
