@@ -127,6 +127,29 @@ void sp_count_weights(const int8_t *w, int rows, int channels, int taps, int64_t
                       int64_t *positive, int64_t *nonzeros, int64_t *blocks);
 /* To ordered[rows][taps][channels]. */
 void sp_order_as_patches(const int8_t *w, int rows, int channels, int taps, int8_t *ordered);
+/* Windows of the conv_csr_s8 and conv_block_s8 kernels: csrc/packing/csr_windows.c. Time of an item
+ * (a pair, or a block) and of ending a window; sizes: bit n is set where windows of n may serve. */
+enum { SP_CSR_LARGEST_WINDOW = 4 };
+typedef struct {
+    int item, window;
+    unsigned sizes;
+} sp_window_costs;
+/* value: not zero, `count[i]` of each segment. slot: of each value in its segment, two a pair,
+ * pairs in windows; steps: pairs of each segment, windows filled up with empty pairs. limit: of a
+ * window's weights of one sign. scratch: 6 * capacity, the largest count. Returns pairs a window.
+ */
+int sp_pair_up(const int8_t *value, const int64_t *count, int segments, int limit,
+               sp_window_costs costs, int32_t *scratch, int64_t capacity, int64_t *slot,
+               int64_t *steps);
+/* The same for blocks [4], of which each pair fits the limit alone; place: of each block. */
+int sp_window_blocks(const int8_t *block, const int64_t *count, int segments, int limit,
+                     sp_window_costs costs, int32_t *scratch, int64_t capacity, int64_t *place,
+                     int64_t *steps);
+/* Entries of sparse rows: the non-zeros of segment i follow each other, count[i] of them, and its
+ * entries begin at entries[start[i]]. value: int8, or for k_group 1 words. entries: zero. */
+void sp_fill_csr(const int64_t *offset, const int64_t *slot, const void *value,
+                 const int64_t *count, const int64_t *start, int segments, int k_group,
+                 int32_t *entries);
 /* 3x3 weights to what sp_winograd_s8 takes, for a micro-kernel of nr columns (at most 64) and
  * k_group; 36 * round_up(outputs, 16) * round_up(channels, k_group) int16. */
 void sp_pack_winograd(const int8_t *w, int outputs, int channels, int nr, int k_group,

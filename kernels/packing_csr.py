@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .csr_windows import block_sums, pair_up, window_up
+from ._native import lib
+from .csr_windows import Pairing, block_sums, pair_up, window_up
+from .native import pointer
 from .step import WORD
 
 Array = npt.NDArray[Any]
@@ -64,10 +66,16 @@ class Nonzeros:
 def find_nonzeros(weight: Array, groups: int, channel_lanes: int, taps: I64) -> Nonzeros:
     """taps: lanes from an output to each tap, [kh, kw]."""
     outputs, per_group = weight.shape[:2]
-    row, inner, tap_h, tap_w = np.nonzero(weight)
-    channel = row // (outputs // groups) * per_group + inner
-    offset = channel * channel_lanes + taps[tap_h, tap_w]
-    return Nonzeros(outputs, row, channel, offset, weight[row, inner, tap_h, tap_w])
+    flat = weight.reshape(outputs, per_group * taps.size)
+    found = flat != 0
+    place = np.flatnonzero(found)
+    row = np.repeat(np.arange(outputs), np.count_nonzero(found, axis=1))
+    inner = place - row * flat.shape[1]  # place in its row
+    before = row // (outputs // groups) * per_group  # channels of the groups before
+    channel = np.repeat(np.arange(per_group), taps.size)[inner] + before
+    lanes = np.arange(per_group)[:, None] * channel_lanes + taps.reshape(-1)
+    offset = lanes.reshape(-1)[inner] + before * channel_lanes
+    return Nonzeros(outputs, row, channel, offset, flat.reshape(-1)[place])
 
 
 def find_blocks(weight: Array, groups: int, channel_lanes: int, taps: I64, x_max: int) -> Nonzeros:
@@ -118,18 +126,18 @@ def pack_csr(
     # a segment is (panel, block, row); its number here is block * rows + row
     segment = block * rows + nonzeros.row
     count = np.bincount(segment, minlength=blocks * rows)
-    order = np.argsort(segment, kind="stable")
-    sorted_segment, value = segment[order], nonzeros.value[order]
-    begin = np.cumsum(count) - count
-    slot = np.arange(len(order)) - begin[sorted_segment]
-    window, steps = 1, -(-count // k_group)
+    value, offset = nonzeros.value, nonzeros.offset
+    if blocks > 1:
+        order = np.argsort(segment, kind="stable")
+        value, offset = value[order], offset[order]
     if k_group == 2:
-        pairing = pair_up(value, sorted_segment, count, x_max)
-        slot, window, steps = pairing.slot, pairing.window, pairing.steps
+        pairing = pair_up(value, count, x_max)
     elif nonzeros.are_blocks and x_max:
-        weights = value.view(np.int8).reshape(-1, WORD)
-        pairing = window_up(weights, sorted_segment, count, x_max)
-        slot, window, steps = pairing.slot, pairing.window, pairing.steps
+        pairing = window_up(value.view(np.int8).reshape(-1, WORD), count, x_max)
+    else:
+        in_order = np.arange(len(value)) - np.repeat(np.cumsum(count) - count, count)
+        pairing = Pairing(in_order, -(-count // k_group), 1)
+    steps, window = pairing.steps, pairing.window
 
     row = np.tile(np.arange(rows), blocks)
     block_of = np.repeat(np.arange(blocks), rows)
@@ -139,14 +147,7 @@ def pack_csr(
     start[run_order] = np.cumsum(steps[run_order]) - steps[run_order]
 
     entries = np.zeros((int(steps.sum()), k_group + 1), np.int32)
-    at = start[sorted_segment] + slot // k_group
-    entries[at, slot % k_group] = nonzeros.offset[order]
-    if k_group == 1:
-        entries[at, 1] = value.view(np.int32) if value.dtype == np.float32 else value
-    else:
-        words = entries[:, k_group:].view(np.int8)
-        for repeat in range(0, 4, k_group):  # pairs stand twice in their word
-            words[at, slot % k_group + repeat] = value
+    _fill(entries, offset, pairing.slot, value, count, start)
 
     segments = np.zeros(blocks * rows, SEGMENT)
     segments["row"], segments["steps"] = row[run_order], steps[run_order]
@@ -162,6 +163,20 @@ def pack_csr(
     panel_byte = steps_before[panel_segment[:-1]] * (entries.shape[1] * 4)
     split = len(segments) > rows
     return PackedCsr(panel_segment, panel_byte, segments, entries, split, window)
+
+
+def _fill(entries: Array, offset: I64, slot: I64, value: Array, count: I64, start: I64) -> None:
+    """Write each non-zero into its place. entries: zero, [steps, k_group + 1]."""
+    k_group = entries.shape[1] - 1
+    if k_group == 1:  # a word of its own
+        value = value.view(np.int32) if value.dtype == np.float32 else value.astype(np.int32)
+    longs = [np.ascontiguousarray(array, np.int64) for array in (offset, slot, count, start)]
+    offset_at, slot_at, count_at, start_at = (pointer(array, "int64_t *") for array in longs)
+    value = np.ascontiguousarray(value)
+    lib.sp_fill_csr(
+        *(offset_at, slot_at, pointer(value), count_at, start_at),
+        *(len(count), k_group, pointer(entries, "int32_t *")),
+    )
 
 
 def _deal(nonzeros: Nonzeros, panels: int, together: int) -> I64:

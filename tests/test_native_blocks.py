@@ -76,7 +76,7 @@ def test_windows_stay_within_int16(rows: list[list[int]], x_max: int) -> None:
     found = find_blocks(blocks, 1, 1, np.zeros((1, 1), np.int64), x_max)
     value = found.value.view(np.int8).reshape(-1, 4)
     count = np.bincount(found.row, minlength=len(rows))
-    windows = window_up(value, found.row, count, x_max)
+    windows = window_up(value, count, x_max)
     assert windows.window in (1, *BLOCK_WINDOWS) and (windows.steps % windows.window == 0).all()
     for number in range(len(rows)):
         slot, mine = windows.slot[found.row == number], value[found.row == number].astype(int)

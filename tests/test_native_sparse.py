@@ -92,7 +92,7 @@ def test_windows_stay_within_int16(rows: list[list[int]], x_max: int) -> None:
     value = np.array([v for row in rows for v in row], np.int8)
     segment = np.repeat(np.arange(len(rows)), [len(row) for row in rows]).astype(np.int64)
     count = np.array([len(row) for row in rows], np.int64)
-    pairing = pair_up(value, segment, count, x_max)
+    pairing = pair_up(value, count, x_max)
     assert 1 <= pairing.window <= MAX_WINDOW
     assert (pairing.steps % pairing.window == 0).all()
     for i in range(len(rows)):
@@ -108,13 +108,13 @@ def test_windows_stay_within_int16(rows: list[list[int]], x_max: int) -> None:
 
 def test_opposite_signs_share_pairs() -> None:
     value = np.tile([127, -127], 50).astype(np.int8)
-    pairing = pair_up(value, np.zeros(100, np.int64), np.array([100]), 255)
+    pairing = pair_up(value, np.array([100]), 255)
     assert pairing.steps.tolist() == [50] and pairing.window == 1
 
 
 def test_narrow_values_share_windows() -> None:
     value = np.tile([15, -15], 50).astype(np.int8)
-    pairing = pair_up(value, np.zeros(100, np.int64), np.array([100]), 127)
+    pairing = pair_up(value, np.array([100]), 127)
     assert pairing.window == MAX_WINDOW == 4 and pairing.steps.tolist() == [52]
 
 

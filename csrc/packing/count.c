@@ -1,62 +1,87 @@
 /* What is asked of every weight before a kernel is chosen for it, counted in one pass. */
-#include "internal.h"
-
 #include <string.h>
+
+#include "target.h"
 
 enum { PART = 1 << 15 }; /* weights whose sums surely fit int32 */
 
-static void sum_row(const int8_t *w, int64_t count, int64_t *sum, int64_t *positive,
-                    int64_t *nonzeros)
+struct counts {
+    int64_t sum, positive, nonzeros, blocks;
+};
+
+SP_INLINE void add_sums(const int8_t *w, int64_t count, struct counts *c)
 {
-    *sum = *positive = 0;
     for (int64_t start = 0; start < count; start += PART) {
         const int8_t *part = w + start;
         const int length = (int)SP_MIN(count - start, PART);
-        int32_t all = 0, above = 0, zeros = 0;
+        int32_t sum = 0, positive = 0, zeros = 0;
         for (int i = 0; i < length; i++) {
-            all += part[i];
-            above += SP_MAX(part[i], 0);
+            sum += part[i];
+            positive += SP_MAX(part[i], 0);
             zeros += part[i] == 0;
         }
-        *sum += all;
-        *positive += above;
-        *nonzeros += length - zeros;
+        c->sum += sum;
+        c->positive += positive;
+        c->nonzeros += length - zeros;
     }
 }
 
-/* Four neighbouring channels of a row: `taps` blocks. */
-static int count_blocks(const int8_t *w, int taps)
+/* Blocks of four neighbouring channels, `taps` for each four. */
+SP_INLINE void add_blocks(const int8_t *w, int channels, int taps, struct counts *c)
 {
-    int count = 0;
-    for (int i = 0; i < taps; i++)
-        count += (w[i] | w[taps + i] | w[2 * taps + i] | w[3 * taps + i]) != 0;
-    return count;
+    int64_t blocks = 0;
+    if (taps == 1) {
+        for (int i = 0; i < channels; i += 4) {
+            uint32_t block;
+            memcpy(&block, w + i, sizeof block);
+            blocks += block != 0;
+        }
+    } else {
+        for (int i = 0; i < channels; i += 4, w += 4 * (size_t)taps)
+            for (int tap = 0; tap < taps; tap++)
+                blocks += (w[tap] | w[taps + tap] | w[2 * taps + tap] | w[3 * taps + tap]) != 0;
+    }
+    c->blocks += blocks;
 }
 
-static int64_t count_row_blocks(const int8_t *w, int channels, int taps)
+SP_INLINE struct counts count_row(const int8_t *w, int channels, int taps)
 {
-    int64_t count = 0;
-    if (taps > 1) {
-        for (int c = 0; c < channels; c += 4)
-            count += count_blocks(w + (size_t)c * (size_t)taps, taps);
-        return count;
-    }
-    for (int c = 0; c < channels; c += 4) {
-        uint32_t block;
-        memcpy(&block, w + c, sizeof block);
-        count += block != 0;
-    }
-    return count;
+    struct counts c = {0, 0, 0, 0};
+    add_sums(w, (int64_t)channels * taps, &c);
+    if (channels % 4 == 0)
+        add_blocks(w, channels, taps, &c);
+    return c;
 }
+
+static struct counts count_row_portable(const int8_t *w, int channels, int taps)
+{
+    return count_row(w, channels, taps);
+}
+
+#ifdef SP_X86
+SP_TARGET_AVX2
+static struct counts count_row_avx2(const int8_t *w, int channels, int taps)
+{
+    return count_row(w, channels, taps);
+}
+SP_TARGET_END
+#endif
 
 void sp_count_weights(const int8_t *w, int rows, int channels, int taps, int64_t *sum,
                       int64_t *positive, int64_t *nonzeros, int64_t *blocks)
 {
-    const int64_t length = (int64_t)channels * taps;
+    struct counts (*count)(const int8_t *, int, int) = count_row_portable;
+#ifdef SP_X86
+    if (sp_isa_includes(SP_ISA_AVX2))
+        count = count_row_avx2;
+#endif
     *nonzeros = *blocks = 0;
-    for (int row = 0; row < rows; row++, w += length) {
-        sum_row(w, length, &sum[row], &positive[row], nonzeros);
-        if (channels % 4 == 0)
-            *blocks += count_row_blocks(w, channels, taps);
+    for (int row = 0; row < rows; row++) {
+        const struct counts c =
+            count(w + (size_t)row * (size_t)channels * (size_t)taps, channels, taps);
+        sum[row] = c.sum;
+        positive[row] = c.positive;
+        *nonzeros += c.nonzeros;
+        *blocks += c.blocks;
     }
 }

@@ -46,10 +46,10 @@ static void test_isa_names(void)
 int main(int count, char **arguments)
 {
     test_isa_names();
-    test_packing();
     for (int i = 0; i < sp_isa_count(); i++) {
         sp_force_isa(sp_isa_name(i));
         test_float_state();
+        test_packing();
         test_operators(1);
         test_operators(3);
         report_progress();
