@@ -71,7 +71,7 @@ def _all_ukernels(op: str) -> list[Ukernel]:
 def aligned_empty(nbytes: int) -> Array:
     """Uninitialised uint8 memory that begins on a 64-byte boundary."""
     raw = np.empty(nbytes + 64, np.uint8)
-    start = -raw.ctypes.data % 64
+    start = -int(ffi.cast("uintptr_t", ffi.from_buffer(raw))) % 64
     return raw[start : start + nbytes]
 
 

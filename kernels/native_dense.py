@@ -36,8 +36,11 @@ def choose_depthwise(weight: Array) -> native.Ukernel:
 
 
 def _with_slack(values: Array) -> Array:
-    """A copy with values behind the last one that vectors may read."""
-    return native.aligned(np.pad(values, (0, EPILOGUE_SLACK)))
+    """A copy with zeros behind the last one, which vectors may read."""
+    size = len(values) + EPILOGUE_SLACK
+    copy = native.aligned_empty(size * values.itemsize).view(values.dtype)
+    copy[: len(values)], copy[len(values) :] = values, 0
+    return copy
 
 
 def folded_bias(weight: Array, bias: fs.I32, x_zero_point: int) -> fs.I32:

@@ -44,6 +44,8 @@ FULL_S8 = Storage(128, 0, 255)
 
 def check_scales(scales: npt.ArrayLike, what: str) -> None:
     """Raise QuantizationError, with the first of the scales that is out of range, or NaN."""
+    if isinstance(scales, float) and SCALE_LIMITS[0] <= scales < SCALE_LIMITS[1]:
+        return  # of an activation, nearly always
     values = np.asarray(scales).reshape(-1)
     bad = values[~((values >= SCALE_LIMITS[0]) & (values < SCALE_LIMITS[1]))]
     if bad.size:
@@ -75,7 +77,7 @@ def quantize_scalar(value: float, parameters: Parameters) -> int:
     with np.errstate(over="ignore"):
         real = np.rint(np.float32(value) / np.float32(parameters.scale))
     zero = parameters.zero_point
-    return int(np.clip(real, lo - zero, hi - zero)) + zero
+    return int(min(max(float(real), lo - zero), hi - zero)) + zero
 
 
 def storage_of_clamp(parameters: Parameters, lo: float, hi: float) -> Storage:
