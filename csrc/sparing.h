@@ -83,14 +83,16 @@ typedef struct {
 } sp_depthwise_s8;
 
 /* Dense 3x3 convolution, nhwc, stride 1, dilation 1, one group, by the Winograd transform F(4x4,
- * 3x3): csrc/winograd_s8/winograd_s8.h says how, and where it is exact. weights: transformed to
- * int16, [blocks of 64 output channels][36] matrices of in_c rows, each packed in panels as for
- * sp_conv_s8. 64 values behind the epilogue's bias and multiplier must be readable. */
+ * 3x3): csrc/winograd_s8/winograd_s8.h says how, and where it is exact. weights, if
+ * transformed: int16, [blocks of 64 output channels][36] matrices of in_c rows, each packed in
+ * panels as for sp_conv_s8; else int8, [out_c / 16][k_padded / 2][9][16][2], transformed in each
+ * run. 64 values behind the epilogue's bias and multiplier must be readable. */
 typedef struct {
     sp_conv_shape shape;
     int ukernel;
     int x_zero_point;
     int k_padded;
+    int transformed;
     const void *weights;
     sp_epilogue epilogue;
 } sp_winograd_s8;
@@ -154,11 +156,13 @@ void sp_fill_csr(const int64_t *offset, const int64_t *slot, const void *value,
  * k_group; 36 * round_up(outputs, 16) * round_up(channels, k_group) int16. */
 void sp_pack_winograd(const int8_t *w, int outputs, int channels, int nr, int k_group,
                       int16_t *packed);
+/* The same weights as they are; 9 * round_up(outputs, 16) * round_up(channels, 2) int8. */
+void sp_pack_winograd_taps(const int8_t *w, int outputs, int channels, int8_t *packed);
 
-/* Sparse convolution, nchw; or nhwc where lanes are gathered. SP_CONV_BLOCK_S8 takes the same struct for weights in blocks of four
- * input channels, nc4hw4: there an element is a word of four channels, and shape.in_c counts words,
- * but shape.out_c channels. Pixels are lanes: 64 neighbouring ones make a block. Where the lanes
- * come from: */
+/* Sparse convolution, nchw; or nhwc where lanes are gathered. SP_CONV_BLOCK_S8 takes the same
+ * struct for weights in blocks of four input channels, nc4hw4: there an element is a word of four
+ * channels, and shape.in_c counts words, but shape.out_c channels. Pixels are lanes: 64
+ * neighbouring ones make a block. Where the lanes come from: */
 enum {
     SP_CSR_IN_PLACE, /* 1x1, stride 1: the input as it is; lanes are an image's pixels */
     SP_CSR_GATHERED, /* 1x1: each block's input is copied first; lanes are the batch's outputs */

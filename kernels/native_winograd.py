@@ -1,7 +1,7 @@
 """The C kernel of the exact integer Winograd convolution: 3x3, stride 1.
 
-Its packed weights take eight times the bytes of the int8 ones, so it is meant for layers whose
-images are large beside their weights.
+Transformed weights take eight times the bytes of the int8 ones; `transforms_in_runs` tells which
+layers keep the latter.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
 from . import native, packing
 from ._native import ffi, lib
 from .grouped import COLUMN_GROUP
-from .native import NativeStep, pointer
+from .native import NativeStep, Ukernel, pointer
 from .native_dense import fill_epilogue, folded_bias
 from .native_elementwise import check_size, fill_shape
-from .packing_winograd import POSITIONS
-from .step import ArraySpec, Layout, Shape, in_layout
+from .packing_winograd import POSITIONS, TAPS, count_tiles, transforms_in_runs
+from .step import Array, ArraySpec, Layout, Shape, in_layout
 
 
 def winograd_s8(
@@ -29,19 +29,15 @@ def winograd_s8(
     output = output_shape(spec, shapes)
     check_size(output, *shapes)
     ukernel = native.ukernels("winograd_s8")[0]
-    outputs, channels = spec.weight.shape[:2]
-    k_padded = packing.padded_k(channels, ukernel.k_group)
-    values = POSITIONS * packing.round_up(outputs, COLUMN_GROUP) * k_padded
-    weights = native.aligned_empty(2 * values)
-    lib.sp_pack_winograd(
-        pointer(np.ascontiguousarray(spec.weight), "int8_t *"),
-        *(outputs, channels, ukernel.nr, ukernel.k_group),
-        pointer(weights, "int16_t *"),
-    )
+    batch, _, height, width = output
+    tiles = count_tiles(batch, height, width)
+    transformed = not transforms_in_runs(ukernel.isa, tiles, spec.weight)
+    weights = _pack(spec.weight, ukernel, transformed)
     params = ffi.new("sp_winograd_s8 *")
     fill_shape(params.shape, spec.window, spec.groups, shapes[0], output)
     params.ukernel, params.x_zero_point = ukernel.index, spec.x_zero_point
-    params.k_padded = k_padded
+    params.k_padded = packing.padded_k(spec.weight.shape[1], ukernel.k_group)
+    params.transformed = transformed
     params.weights = pointer(weights)
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
     keep = fill_epilogue(params.epilogue, spec, bias)
@@ -52,6 +48,22 @@ def winograd_s8(
         [ArraySpec(in_layout(shape, layout), input_dtype(spec)) for shape in shapes],
         ArraySpec(in_layout(output, layout), output_dtype(spec)),
         weight_bytes=weights.nbytes,
-        detail=ukernel.name,
+        detail=ukernel.name if transformed else f"{ukernel.name}, weights transformed in each run",
         threads=threads,
     )
+
+
+def _pack(weight: Array, ukernel: Ukernel, transformed: bool) -> Array:
+    """int8 [O, C, 3, 3] in one of the two forms of sp_winograd_s8."""
+    outputs, channels = weight.shape[:2]
+    columns = packing.round_up(outputs, COLUMN_GROUP)
+    kernels = columns * packing.padded_k(channels, ukernel.k_group)
+    given = pointer(np.ascontiguousarray(weight), "int8_t *")
+    if transformed:
+        packed = native.aligned_empty(2 * POSITIONS * kernels)
+        shape = outputs, channels, ukernel.nr, ukernel.k_group
+        lib.sp_pack_winograd(given, *shape, pointer(packed, "int16_t *"))
+    else:
+        packed = native.aligned_empty(TAPS * kernels)
+        lib.sp_pack_winograd_taps(given, outputs, channels, pointer(packed, "int8_t *"))
+    return packed

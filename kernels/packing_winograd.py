@@ -8,6 +8,24 @@ from .step import Array
 
 TILE_OUT, TILE_IN = 4, 6  # outputs and inputs of a tile, along each axis
 POSITIONS = TILE_IN * TILE_IN
+TAPS = 9
+
+# Where there are few tiles, reading transformed weights from memory takes longer than to transform
+# them anew in each run, unless products are as fast as those of AVX-512.
+FEW_TILES = 8
+LARGE_WEIGHT = 2**16  # kernels; 4.7 MB when transformed
+
+
+def count_tiles(batch: int, height: int, width: int) -> int:
+    """Tiles of outputs of the given size."""
+    return batch * -(-height // TILE_OUT) * -(-width // TILE_OUT)
+
+
+def transforms_in_runs(isa: str, tiles: int, weight: Array) -> bool:
+    """Whether the kernel of this instruction set keeps weights [O, C, 3, 3] untransformed."""
+    outputs, channels = weight.shape[:2]
+    few = tiles <= FEW_TILES and outputs * channels >= LARGE_WEIGHT
+    return few and isa in ("avx2", "avxvnni")
 
 
 def transform_weights(weight: Array) -> Array:

@@ -18,6 +18,7 @@ from .cost_cache import cache_file, read_costs
 from .cost_sparse import is_sparse, memory_seconds, sparse_macs
 from .kernels.conditions import is_depthwise
 from .kernels.grouped import COLUMN_GROUP, groups_to_join
+from .kernels.packing_winograd import count_tiles, transforms_in_runs
 from .kernels.registry import Backend, Kernel
 from .kernels.step import WORD, ArraySpec, Layout
 from .kernels.sums import count_nonzeros, count_weights
@@ -67,10 +68,12 @@ DENSE_OUTPUT_MACS = 5
 # times a speed-up that depends on the weights.
 INTEGER_PRODUCTS = ("conv_s8", "gemm_s8")
 
-# Winograd: outputs of a tile along each axis, work of its transforms for each input and output
-# channel, and the transformed weights, of which large ones come from memory at every run.
-WINOGRAD_TILE = 4
+# Winograd: work of its transforms for each input and output channel of a tile, and for each kernel
+# where weights are transformed in runs; else the transformed weights, of which large ones come from
+# memory at every run.
+WINOGRAD_TILE_MACS = 144
 WINOGRAD_CHANNEL_MACS = 500
+WINOGRAD_KERNEL_MACS = 330
 WINOGRAD_BYTES_A_KERNEL = 72
 WEIGHT_BYTES_IN_CACHE = 2**20
 WEIGHT_BYTES_PER_SECOND = 25e9
@@ -114,9 +117,14 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
     work: float = macs(spec, shapes)
     operator = kernel.operator
     if isinstance(spec, ConvS8) and operator == "winograd_s8":
-        work = _winograd_macs(spec, shapes)
+        batch, outputs, height, width = output_shape(spec, shapes)
+        tiles = count_tiles(batch, height, width)
+        work = _winograd_macs(spec, tiles)
         weight_bytes = WINOGRAD_BYTES_A_KERNEL * spec.weight.shape[0] * spec.weight.shape[1]
-        seconds += max(0, weight_bytes - WEIGHT_BYTES_IN_CACHE) / WEIGHT_BYTES_PER_SECOND
+        if transforms_in_runs(where_it_runs(kernel.backend), tiles, spec.weight):
+            work += WINOGRAD_KERNEL_MACS * outputs * spec.weight.shape[1]
+        else:
+            seconds += max(0, weight_bytes - WEIGHT_BYTES_IN_CACHE) / WEIGHT_BYTES_PER_SECOND
     elif is_sparse(kernel.weight_format):
         work = sparse_macs(spec, shapes, kernel.weight_format)
         seconds += memory_seconds(spec, shapes)
@@ -142,13 +150,11 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
     return seconds
 
 
-def _winograd_macs(spec: ConvS8, shapes: Sequence[Shape]) -> float:
+def _winograd_macs(spec: ConvS8, tiles: int) -> float:
     """Dense multiply-accumulates of whole tiles, and what their transforms are worth."""
-    batch, outputs, height, width = output_shape(spec, shapes)
-    channels = spec.weight.shape[1]
-    tiles = batch * -(-height // WINOGRAD_TILE) * -(-width // WINOGRAD_TILE)
+    outputs, channels = spec.weight.shape[:2]
     columns = -(-outputs // COLUMN_GROUP) * COLUMN_GROUP
-    products = WINOGRAD_TILE**2 * 9 * channels * columns
+    products = WINOGRAD_TILE_MACS * channels * columns
     return float(tiles * (products + WINOGRAD_CHANNEL_MACS * (channels + columns)))
 
 

@@ -11,7 +11,7 @@ from case_sizes import S8
 from kernel_checks import check, isas_to_test, require, thread_counts
 
 from sparing.kernels import conditions
-from sparing.kernels.packing_winograd import transform_weights
+from sparing.kernels.packing_winograd import count_tiles, transform_weights, transforms_in_runs
 from sparing.kernels.registry import KERNELS, Kernel
 from sparing.ops import fused_spec as fs
 
@@ -134,8 +134,16 @@ def test_few_tiles_many_columns(kernel: Kernel) -> None:
     judge(kernel, conv_s8("columns", (1, 70, 5, 6), 330, pads=PADS, x_zp=3, output=S8))
 
 
+@each_backend
+def test_large_weights_and_few_tiles(kernel: Kernel) -> None:
+    """So large that some instruction sets transform them in each run, a part at a time."""
+    x = (2, 267, 6, 7)
+    case = conv_s8("large", x, 250, pads=PADS, x_zp=31, residual="quantized")
+    assert transforms_in_runs("avx2", count_tiles(2, 6, 7), spec_of(case).weight)
+    judge(kernel, case)
+
+
 def test_weight_bytes_are_those_of_the_packed_form() -> None:
-    require("c")
     require("c")
     (kernel,) = (kernel for kernel in WINOGRAD if kernel.backend == "c")
     case = conv_s8("bytes", (1, 32, 8, 8), 64, pads=PADS)

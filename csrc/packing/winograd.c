@@ -75,3 +75,26 @@ void sp_pack_winograd(const int8_t *w, int outputs, int channels, int nr, int k_
         packed += SP_POSITIONS * stride;
     }
 }
+
+/* The weights of one pair of input channels; those that do not exist are zero. */
+static void pack_pair(const int8_t *w, int outputs, int channels, int first_output, int first,
+                      int8_t *packed)
+{
+    memset(packed, 0, TAPS * SP_PAIR_WEIGHTS);
+    for (int i = 0; i < SP_PAIR_WEIGHTS; i++) {
+        const int output = first_output + i / 2, channel = first + i % 2;
+        if (output < outputs && channel < channels)
+            for (int tap = 0; tap < TAPS; tap++)
+                packed[tap * SP_PAIR_WEIGHTS + i] =
+                    w[((size_t)output * (size_t)channels + (size_t)channel) * TAPS + (size_t)tap];
+    }
+}
+
+void sp_pack_winograd_taps(const int8_t *w, int outputs, int channels, int8_t *packed)
+{
+    for (int output = 0; output < outputs; output += SP_M_COLUMNS)
+        for (int channel = 0; channel < channels; channel += 2) {
+            pack_pair(w, outputs, channels, output, channel, packed);
+            packed += TAPS * SP_PAIR_WEIGHTS;
+        }
+}

@@ -38,20 +38,37 @@ static void *pack_blocks(const int16_t *w, int outputs, int channels,
     return packed;
 }
 
+/* [O][9][C] to int8 in ONNX order, [O][C][9]. */
+static int8_t *in_onnx_order(const int16_t *w, int outputs, int channels)
+{
+    const int weights = outputs * 9 * channels;
+    int8_t *given = allocate((size_t)weights);
+    for (int i = 0; i < weights; i++)
+        given[(i / channels / 9 * channels + i % channels) * 9 + i / channels % 9] = (int8_t)w[i];
+    return given;
+}
+
 /* What sp_pack_winograd makes of int8 weights in ONNX order equals what was packed from w. */
 static void check_packing(const int16_t *w, int outputs, int channels,
                           const struct sp_ukernel_entry *kernel, const void *packed)
 {
-    const size_t weights = (size_t)(outputs * 9 * channels);
     const int k = SP_ROUND_UP(channels, kernel->k_group);
     const size_t bytes = (size_t)(36 * SP_ROUND_UP(outputs, 16) * k) * 2;
-    int8_t *given = allocate(weights);
-    for (int i = 0; i < (int)weights; i++)
-        given[(i / channels / 9 * channels + i % channels) * 9 + i / channels % 9] = (int8_t)w[i];
+    int8_t *given = in_onnx_order(w, outputs, channels);
     int16_t *made = allocate(bytes);
     sp_pack_winograd(given, outputs, channels, kernel->nr, kernel->k_group, made);
     CHECK(memcmp(made, packed, bytes) == 0);
     free(given), free(made);
+}
+
+/* The form that is transformed in each run. */
+static void *pack_taps(const int16_t *w, int outputs, int channels)
+{
+    int8_t *given = in_onnx_order(w, outputs, channels);
+    int8_t *packed = allocate((size_t)(9 * SP_ROUND_UP(outputs, 16) * SP_ROUND_UP(channels, 2)));
+    sp_pack_winograd_taps(given, outputs, channels, packed);
+    free(given);
+    return packed;
 }
 
 static void test_shape(int ukernel, sp_conv_shape s, enum values kind, int variant, int threads)
@@ -73,10 +90,15 @@ static void test_shape(int ukernel, sp_conv_shape s, enum values kind, int varia
     uint8_t *wanted = expect_epilogue(&e, sum, residual, pixels, s.out_c);
     uint8_t *y = allocate(out_elements(&s));
     const int k_padded = SP_ROUND_UP(s.in_c, kernel->k_group);
-    sp_winograd_s8 p = {s, ukernel, zero_point, k_padded, packed, e.epilogue};
-    run_step(SP_WINOGRAD_S8, &p, x, e.epilogue.residual_mode ? residual : NULL, y, threads);
-    check_bytes(y, wanted, out_elements(&s));
-    free(x), free(residual), free(w), free(packed), free(sum), free(wanted), free(y);
+    void *taps = pack_taps(w, s.out_c, s.in_c);
+    for (int transformed = 0; transformed < 2; transformed++) {
+        const void *weights = transformed ? packed : taps;
+        sp_winograd_s8 p = {s, ukernel, zero_point, k_padded, transformed, weights, e.epilogue};
+        memset(y, 0, out_elements(&s));
+        run_step(SP_WINOGRAD_S8, &p, x, e.epilogue.residual_mode ? residual : NULL, y, threads);
+        check_bytes(y, wanted, out_elements(&s));
+    }
+    free(x), free(residual), free(w), free(packed), free(taps), free(sum), free(wanted), free(y);
     free_epilogue(&e);
     end_case();
 }
@@ -90,6 +112,8 @@ void test_winograd(int threads)
                        make_shape(1 + i % 9, 3 + i, channels[i % 8], channels[(i * 3 + 2) % 8], 1,
                                   (struct window){3, 1, 1, 1}),
                        i % VALUE_KINDS, i, threads);
+        test_shape(u, make_shape(5, 6, 131, 20, 1, (struct window){3, 1, 1, 1}), EVEN_VALUES, 2,
+                   threads);
         test_shape(u, make_shape(6, 7, 20, 70, 1, (struct window){3, 1, 1, 0}), EVEN_VALUES, 3,
                    threads);
     }

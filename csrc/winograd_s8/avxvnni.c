@@ -14,11 +14,11 @@ SP_TARGET_AVXVNNI
 sp_winograd_product_fn sp_winograd_s8_6x16_avxvnni;
 
 void sp_winograd_s8_6x16_avxvnni(const int16_t *v, size_t v_stride, int rows, const int16_t *u,
-                                 int k, int columns, const int16_t *next, int32_t *m,
+                                 int k, int columns, const int16_t *next, int begin, int32_t *m,
                                  size_t m_stride)
 {
     (void)columns; /* always 16 */
-    all_rows(v, v_stride, rows, u, k, next, m, m_stride);
+    all_rows(v, v_stride, rows, u, k, next, begin, m, m_stride);
 }
 
 SP_TARGET_END

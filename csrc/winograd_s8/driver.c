@@ -21,6 +21,7 @@ enum {
 
 struct stages {
     sp_winograd_input_fn *input;
+    sp_winograd_weights_fn *weights;
     sp_winograd_output_fn *output;
 };
 
@@ -31,12 +32,14 @@ static struct stages stages_of(enum sp_isa_id isa, int channels)
     if (isa == SP_ISA_AVX512VNNI)
         return (struct stages){channels < 32 ? sp_winograd_input_avx2
                                              : sp_winograd_input_avx512vnni,
-                               sp_winograd_output_avx512vnni};
+                               sp_winograd_weights_avx512vnni, sp_winograd_output_avx512vnni};
     if (isa == SP_ISA_AVX2 || isa == SP_ISA_AVXVNNI)
-        return (struct stages){sp_winograd_input_avx2, sp_winograd_output_avx2};
+        return (struct stages){sp_winograd_input_avx2, sp_winograd_weights_avx2,
+                               sp_winograd_output_avx2};
 #endif
     (void)isa, (void)channels;
-    return (struct stages){sp_winograd_input_portable, sp_winograd_output_portable};
+    return (struct stages){sp_winograd_input_portable, sp_winograd_weights_portable,
+                           sp_winograd_output_portable};
 }
 
 struct job {
@@ -88,6 +91,7 @@ static struct job plan_job(const sp_winograd_s8 *p, int threads)
 struct memory {
     int16_t *v;       /* [36][tiles][channels] */
     int32_t *m;       /* [tiles][columns / 16][36][16] */
+    int16_t *u;       /* see SP_U_STRIDE */
     int32_t *sum;     /* [4][4 * RUN_TILES][columns] */
     uint8_t *padding; /* [channels]: a pixel outside the image */
 };
@@ -97,13 +101,15 @@ static size_t lay_out(const struct job *job, char *scratch, struct memory *memor
     const size_t v_bytes = SP_POSITIONS * job->position_stride * 2;
     const size_t m_bytes = (size_t)job->block_tiles * SP_POSITIONS * SP_BLOCK_COLUMNS * 4;
     const size_t sum_bytes = SP_TILE_OUT * SP_TILE_OUT * RUN_TILES * SP_BLOCK_COLUMNS * 4;
+    const size_t u_bytes = job->p->transformed ? 0 : SP_POSITIONS * SP_U_STRIDE * 2;
     *memory = (struct memory){
         (int16_t *)scratch,
         (int32_t *)(scratch + v_bytes),
-        (int32_t *)(scratch + v_bytes + m_bytes),
-        (uint8_t *)(scratch + v_bytes + m_bytes + sum_bytes),
+        (int16_t *)(scratch + v_bytes + m_bytes),
+        (int32_t *)(scratch + v_bytes + m_bytes + u_bytes),
+        (uint8_t *)(scratch + v_bytes + m_bytes + u_bytes + sum_bytes),
     };
-    return v_bytes + m_bytes + sum_bytes + job->tile_stride;
+    return v_bytes + m_bytes + u_bytes + sum_bytes + job->tile_stride;
 }
 
 size_t sp_scratch_winograd_s8(const void *params)
@@ -155,7 +161,7 @@ static void transform_inputs(const struct job *job, int first, int tiles,
 
 /* ---- products ---- */
 
-/* The weights of a block of columns: [36][panels]. */
+/* The transformed weights of a block of columns: [36][panels]. */
 static void multiply(const struct job *job, const int16_t *u, int columns, int tiles,
                      const struct memory *memory)
 {
@@ -167,11 +173,45 @@ static void multiply(const struct job *job, const int16_t *u, int columns, int t
             const int width = SP_MIN(nr, columns - column);
             const int16_t *next = u + (size_t)k * (size_t)width;
             ((sp_winograd_product_fn *)job->kernel->run)(
-                v, job->tile_stride, tiles, u, k, width, next,
+                v, job->tile_stride, tiles, u, k, width, next, 1,
                 memory->m + column * SP_POSITIONS + position * SP_M_COLUMNS, m_stride);
             u = next;
         }
     }
+}
+
+/* The share of one position in fetching the weights that come next, as many: all at once would
+ * be more than the CPU can wait for. */
+static void fetch(const int8_t *w, int bytes, int position)
+{
+    const int end = bytes * (position + 1) / SP_POSITIONS;
+    for (int i = bytes * position / SP_POSITIONS; i < end; i += LINE)
+        __builtin_prefetch(w + i, 0, 2);
+}
+
+/* The same from untransformed weights: [columns / 16][k / 2][9][16][2]. U of some input channels at
+ * a time is made, used and forgotten: for a few tiles this takes less time than reading it from
+ * memory, where it is eight times as large. */
+static void transform_and_multiply(const struct job *job, const int8_t *w, int columns, int tiles,
+                                   const struct memory *memory)
+{
+    const int k = job->p->k_padded;
+    const size_t m_stride = (size_t)columns * SP_POSITIONS;
+    for (int column = 0; column < columns; column += SP_M_COLUMNS)
+        for (int at = 0, depth; at < k; at += depth) {
+            depth = SP_MIN(2 * SP_CHUNK_PAIRS, k - at);
+            const int bytes = depth * SP_TAPS * SP_TAPS * SP_M_COLUMNS;
+            job->stages.weights(w, depth / 2, memory->u);
+            w += bytes;
+            for (int position = 0; position < SP_POSITIONS; position++) {
+                const int16_t *u = memory->u + position * SP_U_STRIDE;
+                fetch(w, bytes, position);
+                ((sp_winograd_product_fn *)job->kernel->run)(
+                    memory->v + (size_t)position * job->position_stride + at, job->tile_stride,
+                    tiles, u, depth, SP_M_COLUMNS, u, at == 0,
+                    memory->m + column * SP_POSITIONS + position * SP_M_COLUMNS, m_stride);
+            }
+        }
 }
 
 /* ---- outputs ---- */
@@ -231,8 +271,14 @@ static void run_task(void *argument, int task, int thread)
          i < job->column_blocks * (range + 1) / job->ranges; i++) {
         const int column = i * SP_BLOCK_COLUMNS, columns = SP_MIN(SP_BLOCK_COLUMNS, whole - column);
         /* All blocks before this one are whole. */
-        const size_t before = SP_POSITIONS * (size_t)job->p->k_padded * (size_t)column;
-        multiply(job, (const int16_t *)job->p->weights + before, columns, tiles, &memory);
+        const size_t before = (size_t)job->p->k_padded * (size_t)column;
+        if (job->p->transformed)
+            multiply(job, (const int16_t *)job->p->weights + SP_POSITIONS * before, columns, tiles,
+                     &memory);
+        else
+            transform_and_multiply(job,
+                                   (const int8_t *)job->p->weights + SP_TAPS * SP_TAPS * before,
+                                   columns, tiles, &memory);
         finish(job, first, tiles, column, columns, &memory);
     }
 }

@@ -2,11 +2,13 @@
  * an instruction set includes this after its target pragma. Lanes are channels. */
 #include <string.h>
 
+#include "target.h"
 #include "winograd_s8.h"
 
 enum { INPUT_LANES = SP_VECTOR_BYTES / 2, OUTPUT_LANES = SP_VECTOR_BYTES / 4 };
 typedef uint8_t narrow __attribute__((vector_size(SP_VECTOR_BYTES / 2)));
 typedef int16_t wide __attribute__((vector_size(SP_VECTOR_BYTES)));
+typedef int8_t narrow_signed __attribute__((vector_size(SP_VECTOR_BYTES / 2)));
 typedef uint32_t sums __attribute__((vector_size(SP_VECTOR_BYTES))); /* unsigned: they wrap */
 typedef int32_t signed_sums __attribute__((vector_size(SP_VECTOR_BYTES)));
 
@@ -72,6 +74,59 @@ SP_INLINE void transform_input(const uint8_t *const *pixel, int channels, int16_
         input_vectors(pixel, at, v, position_stride);
     if (at < channels) /* overlaps the vector before */
         input_vectors(pixel, channels - INPUT_LANES, v, position_stride);
+}
+
+/* INPUT_LANES weights as int16. */
+SP_INLINE wide widen_weights(const int8_t *w)
+{
+#ifdef SP_WIDEN_SIGNED /* gcc 12 converts signed vectors in halves */
+    return (wide)SP_WIDEN_SIGNED(w);
+#else
+    narrow_signed x;
+    memcpy(&x, w, sizeof x);
+    return __builtin_convertvector(x, wide);
+#endif
+}
+
+/* G of three values to six, `stride` apart. six: 6 in all lanes, where the compiler does not know
+ * it: a product is quicker than the three steps it would make of it. */
+SP_INLINE void weight_axis(const wide *g, wide six, wide *u, int stride)
+{
+    const wide outer = g[0] + g[2], far = g[0] + g[2] * 4, twice = g[1] + g[1];
+    u[0] = g[0] * six;
+    u[stride] = outer + g[1];
+    u[2 * stride] = outer - g[1];
+    u[3 * stride] = far + twice;
+    u[4 * stride] = far - twice;
+    u[5 * stride] = g[2] * six;
+}
+
+SP_INLINE void weight_vectors(const int8_t *w, wide six, int16_t *u)
+{
+    wide half[SP_TILE_IN * SP_TAPS];
+    SP_UNROLL for (int j = 0; j < SP_TAPS; j++)
+    {
+        wide g[SP_TAPS];
+        SP_UNROLL for (int i = 0; i < SP_TAPS; i++) g[i] =
+            widen_weights(w + (i * SP_TAPS + j) * SP_PAIR_WEIGHTS);
+        weight_axis(g, six, half + j, SP_TAPS);
+    }
+    SP_UNROLL for (int i = 0; i < SP_TILE_IN; i++)
+    {
+        wide row[SP_TILE_IN];
+        weight_axis(half + i * SP_TAPS, six, row, 1);
+        SP_UNROLL for (int j = 0; j < SP_TILE_IN; j++)
+            memcpy(u + (i * SP_TILE_IN + j) * SP_U_STRIDE, &row[j], sizeof row[j]);
+    }
+}
+
+SP_INLINE void transform_weights(const int8_t *w, int pairs, int16_t *u)
+{
+    wide six = (wide){0} + 6;
+    SP_PIN(six);
+    for (; pairs > 0; pairs--, w += SP_TAPS * SP_TAPS * SP_PAIR_WEIGHTS, u += SP_PAIR_WEIGHTS)
+        for (int lane = 0; lane < SP_PAIR_WEIGHTS; lane += INPUT_LANES)
+            weight_vectors(w + lane, six, u + lane);
 }
 
 /* A' of six values m to four, `stride` apart. */

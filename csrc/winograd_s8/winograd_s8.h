@@ -36,10 +36,17 @@
 enum {
     SP_TILE_OUT = 4,       /* outputs of a tile, along each axis */
     SP_TILE_IN = 6,        /* inputs                             */
+    SP_TAPS = 3,           /* weights                            */
     SP_POSITIONS = 36,     /* products                           */
     SP_M_COLUMNS = 16,     /* M of a tile: [columns / 16][36][16] */
     SP_BLOCK_COLUMNS = 64, /* output channels whose M exists at a time */
-    SP_V_CHANNELS = 32     /* rows of V are whole multiples of so many channels */
+    SP_V_CHANNELS = 32,    /* rows of V are whole multiples of so many channels */
+    /* U that is made while it is used: of SP_CHUNK_PAIRS pairs of input channels by SP_M_COLUMNS
+     * output channels at a time, [36][pairs][SP_M_COLUMNS][2]. A line lies between the positions,
+     * so that they do not share cache sets. */
+    SP_PAIR_WEIGHTS = 2 * SP_M_COLUMNS,
+    SP_CHUNK_PAIRS = 32,
+    SP_U_STRIDE = SP_CHUNK_PAIRS * SP_PAIR_WEIGHTS + 32
 };
 #define SP_INVERSE_OF_9 954437177U /* modulo 2^32 */
 
@@ -49,13 +56,17 @@ enum {
 typedef void sp_winograd_input_fn(const uint8_t *const *pixel, int channels, int16_t *v,
                                   size_t position_stride);
 
-/* A micro-kernel of kernels.def: M of one position for many tiles. m[i][j] = sum_k v[i][k] u[k][j],
- * i < rows, j < columns, modulo 2^32. v: row i at v + i * v_stride. u: one packed panel,
- * [k / k_group][columns][k_group]. columns: a multiple of 16, at most nr. m: row i, columns
- * 16 * g ... at m + i * m_stride + g * 36 * 16. next: the panel that comes after this one, as
- * large, which is fetched into the L2 cache meanwhile. */
+/* U of at most SP_CHUNK_PAIRS pairs. w: [pairs][9][SP_M_COLUMNS][2]. Position i is written at u + i
+ * * SP_U_STRIDE. */
+typedef void sp_winograd_weights_fn(const int8_t *w, int pairs, int16_t *u);
+
+/* A micro-kernel of kernels.def: M of one position for many tiles. m[i][j] (+)= sum_k v[i][k]
+ * u[k][j], i < rows, j < columns, modulo 2^32; begin: m is set, not added to. v: row i at v + i *
+ * v_stride. u: one packed panel, [k / 2][columns][2]. columns: a multiple of 16, at most nr. m: row
+ * i, columns 16 * g ... at m + i * m_stride + g * 36 * 16. next: the panel that comes after this
+ * one, as large, which is fetched into the L2 cache meanwhile. */
 typedef void sp_winograd_product_fn(const int16_t *v, size_t v_stride, int rows, const int16_t *u,
-                                    int k, int columns, const int16_t *next, int32_t *m,
+                                    int k, int columns, const int16_t *next, int begin, int32_t *m,
                                     size_t m_stride);
 
 /* The 4x4 sums of one tile for `columns` output channels, a multiple of 16. m: [columns / 16][36]
@@ -65,6 +76,8 @@ typedef void sp_winograd_output_fn(const int32_t *m, int columns, int32_t *sum, 
 
 sp_winograd_input_fn sp_winograd_input_portable, sp_winograd_input_avx2,
     sp_winograd_input_avx512vnni;
+sp_winograd_weights_fn sp_winograd_weights_portable, sp_winograd_weights_avx2,
+    sp_winograd_weights_avx512vnni;
 sp_winograd_output_fn sp_winograd_output_portable, sp_winograd_output_avx2,
     sp_winograd_output_avx512vnni;
 
