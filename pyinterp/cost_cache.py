@@ -30,6 +30,11 @@ def cpu_name() -> str:
     return named[0] if named else platform.machine()
 
 
+@cache
+def _product_version() -> str:
+    return version("sparing")
+
+
 def cache_folder() -> Path:
     """`$SPARING_CACHE`, else `$XDG_CACHE_HOME/sparing`, else `~/.cache/sparing`."""
     own = os.environ.get("SPARING_CACHE")
@@ -44,7 +49,7 @@ def cache_file(isa: str, threads: int) -> Path:
         "cpu": cpu_name(),
         "isa": isa,
         "threads": threads,
-        "version": version("sparing"),
+        "version": _product_version(),
     }
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     return cache_folder() / f"costs-{digest}.json"

@@ -72,10 +72,18 @@ class QuantizedValues:
     def __init__(self, graph: GraphIndex, notes: dict[str, str]) -> None:
         self.graph, self.notes = graph, notes
         self.tables: dict[str, npt.NDArray[np.uint8]] = {}  # all that patterns used
+        # what was found out before: patterns ask again and again
         self._storage: dict[str, Storage] = {}
+        self._operands: dict[str, Operand | None] = {}
+        self._targets: dict[str, Target | None] = {}
 
     def operand(self, value: str) -> Operand | None:
         """The quantized activation behind a float value; None where it is not one."""
+        if value not in self._operands:
+            self._operands[value] = self._find_operand(value)
+        return self._operands[value]
+
+    def _find_operand(self, value: str) -> Operand | None:
         node = self.graph.producer(value)
         if node is None or node.op_type != "DequantizeLinear":
             return None
@@ -126,6 +134,12 @@ class QuantizedValues:
 
     def target(self, node: Node) -> Target | None:
         """A QuantizeLinear per tensor of 8 bits; None for others."""
+        output = node.outputs[0]
+        if output not in self._targets:
+            self._targets[output] = self._find_target(node)
+        return self._targets[output]
+
+    def _find_target(self, node: Node) -> Target | None:
         parameters = activation_parameters(node, self.graph.constant)
         if parameters is None:
             return None
