@@ -61,7 +61,7 @@ def _mean_squares(model: Model, nodes: list[Node], images: Spool) -> dict[str, F
     for feeds in images:
         values = runner.run(feeds)
         for node in nodes:
-            (x,) = patches[node.label].take(values[node.inputs[0]])
+            x = patches[node.label].take(values[node.inputs[0]])
             total = np.square(x, dtype=np.float64).sum(axis=2)
             sums[node.label] = sums.get(node.label, 0.0) + total
             counts[node.label] += x.shape[2]

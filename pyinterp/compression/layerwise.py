@@ -3,9 +3,10 @@
 Layers are taken in the order of the graph. Each reads what the pruned layers before it deliver and
 is to give what the original one gives on the original input: `min E |W x - V z|^2` over the V with
 enough zeros (asymmetric reconstruction, as in AdaRound: Nagel et al., 2020, arXiv:2004.10568,
-section 3.3; pruning itself in `brain_surgeon`). The bias then gives every channel its mean back,
-which is what BatchNorm's statistics would do if they were estimated anew. What passes from stage to
-stage waits on disk, so that memory does not grow with the number of images.
+section 3.3; pruning itself in `brain_surgeon`). A layer that a residual is added to makes up for
+the residual's errors as well. The bias gives every channel its mean back, which is what BatchNorm's
+statistics would do if they were estimated anew. What passes from stage to stage waits on disk, so
+that memory does not grow with the number of images.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from ..model import Array, Model, Node, Tensor
 from .brain_surgeon import F64, Mask, Select, best_values, prune_matrix
 from .layers import with_bias
 from .moments import Moments, Patches
-from .rounding import refit
+from .rounding import fit
 from .spool import Spool
-from .submodel import Runner, Stage, stages
+from .submodel import Runner, Stage, stages, wanted_output
 
 # Of the mean diagonal of the Hessian. GPTQ's 0.01 is for millions of samples: with 60 images of
 # EfficientNet-Lite0's calibration set the divergence on its other 40 is twice that of 0.1.
@@ -107,17 +108,25 @@ def observed_moments(
     old: Spool,
     new: Spool,
 ) -> Moments:
-    """Moments of what the layer read in the original model and reads now."""
-    source = node.inputs[0]
+    """Moments of what the layer reads in the pruned model, and of what it is to deliver."""
+    source, output = node.inputs[0], node.outputs[0]
     weight = original.weights[node.inputs[1]].numpy()
-    patches = Patches(node, weight)
-    moments = Moments(patches.groups, as_matrix(node, weight).shape[1], repair.fit)
-    runners = [Runner(model, stage.starts, [source]) for model in (original, pruned)]
-    for values in zip(old, new, strict=True):
-        x, z = (runner.run(v)[source] for runner, v in zip(runners, values, strict=True))
-        if not (np.isfinite(x).all() and np.isfinite(z).all()):
-            raise InputError(f"calibration: {source!r} holds NaN or infinity")
-        moments.update(*patches.take(x, z))
+    patches, matrix = Patches(node, weight), as_matrix(node, weight)
+    groups = patches.groups
+    moments = Moments(groups, len(matrix) // groups, matrix.shape[1], repair.fit)
+    total, residual = wanted_output(original, node)
+    original_part = Runner(original, stage.starts, [output, total])
+    pruned_part = Runner(pruned, stage.starts, [source, *filter(None, [residual])])
+    for original_values, pruned_values in zip(old, new, strict=True):
+        wanted, read = original_part.run(original_values), pruned_part.run(pruned_values)
+        y = wanted[output]
+        if residual and wanted[total].shape == y.shape:  # else it is the layer that is broadcast
+            y = wanted[total] - read[residual]
+        for name, values in ((output, y), (source, read[source])):
+            if not np.isfinite(values).all():
+                raise InputError(f"calibration: {name!r} holds NaN or infinity")
+        z = patches.take(read[source])
+        moments.update(patches.outputs(y), z)
     return moments
 
 
@@ -125,17 +134,16 @@ def repaired_layer(model: Model, node: Node, repair: LayerRepair, moments: Momen
     stored = model.weights[node.inputs[1]].numpy()
     bias = node.inputs[2] if len(node.inputs) > 2 else ""
     matrix = as_matrix(node, stored).astype(np.float64)
-    groups = moments.sums_x.shape[0]
+    groups = len(moments.sums_y)
     before = matrix.reshape(groups, -1, matrix.shape[1])
     after = _fitted(before, repair, moments, bool(bias)) if repair.fit else _masked(before, repair)
     weights = dict(model.weights)
     new = from_matrix(node, after.reshape(matrix.shape), stored.shape)
     weights[node.inputs[1]] = Tensor(new.astype(stored.dtype))
     if bias:
-        x, z = (mean[:, :, None] for mean in moments.means())
-        shift = (before @ x - after @ z).reshape(-1)
-        old = model.weights[bias].numpy()
-        weights[bias] = Tensor((old + shift).astype(old.dtype))
+        mean_y, mean_z = moments.means()
+        fitted = (mean_y - (after @ mean_z[..., None])[..., 0]).reshape(-1)
+        weights[bias] = Tensor(fitted.astype(model.weights[bias].dtype))
     return model.replace(weights=weights)
 
 
@@ -148,8 +156,8 @@ def _masked(matrices: F64, repair: LayerRepair) -> F64:
 def _fitted(matrices: F64, repair: LayerRepair, moments: Moments, has_bias: bool) -> F64:
     """matrices: [groups, O / groups, K]; chosen weights and their values, group by group."""
     keep = repair.keep
-    zz, xz = moments.covariances(centered=has_bias)
-    targets, hessians = refit(matrices, zz, xz, DAMPING)
+    zz, yz = moments.covariances(centered=has_bias)
+    targets, hessians = fit(matrices, zz, yz, DAMPING)
     if callable(keep):
         if len(matrices) > 1:  # weights are chosen among all groups: by what they were
             keep = keep(_shares(targets, hessians))

@@ -25,77 +25,74 @@ TOGETHER = 512  # patches multiplied at a time: few sums of large matrices
 
 
 class Moments:
-    """Of the patches z that a compressed layer reads, and of x, what the float model has there.
+    """Of the patches z that a compressed layer reads, and of the outputs y wanted there.
 
-    z is [groups, K], x [groups, X]: patches, or the outputs that are wanted. groups: of the
-    convolution (1 for matrix products). K: weights of one output channel. X: K if not given.
+    z is [groups, K], y [groups, R]. groups: of the convolution (1 for matrix products). K: weights
+    of one output channel. R: output channels of a group. second: the second moments too.
     """
 
-    def __init__(
-        self, groups: int, length: int, second: bool = True, wanted: int | None = None
-    ) -> None:
+    def __init__(self, groups: int, outputs: int, length: int, second: bool = True) -> None:
         self.count = 0
         self.second = second
-        rows = length if wanted is None else wanted
-        self.sums_x, self.sums_z = np.zeros((groups, rows)), np.zeros((groups, length))
+        self.sums_y, self.sums_z = np.zeros((groups, outputs)), np.zeros((groups, length))
         self.sums_zz = np.zeros((groups, length, length) if second else (0, 0, 0))
-        self.sums_xz = np.zeros((groups, rows, length) if second else (0, 0, 0))
+        self.sums_yz = np.zeros((groups, outputs, length) if second else (0, 0, 0))
         self.waiting: list[tuple[Array, Array]] = []
 
-    def update(self, x: Array, z: Array) -> None:
-        """x: float32 [groups, X, n], z: [groups, K, n], at the same n places."""
-        self.count += x.shape[2]
-        self.sums_x += x.sum(axis=2, dtype=np.float64)
+    def update(self, y: Array, z: Array) -> None:
+        """y: float32 [groups, R, n], z: [groups, K, n], at the same n places."""
+        self.count += y.shape[2]
+        self.sums_y += y.sum(axis=2, dtype=np.float64)
         self.sums_z += z.sum(axis=2, dtype=np.float64)
         if self.second:
-            self.waiting.append((x, z))
+            self.waiting.append((y, z))
             if sum(z.shape[2] for _, z in self.waiting) >= TOGETHER:
                 self._multiply()
 
     def _multiply(self) -> None:
-        x, z = (np.concatenate(parts, axis=2) for parts in zip(*self.waiting, strict=True))
+        y, z = (np.concatenate(parts, axis=2) for parts in zip(*self.waiting, strict=True))
         transposed = z.transpose(0, 2, 1)
         self.sums_zz += np.matmul(z, transposed)
-        self.sums_xz += np.matmul(x, transposed)
+        self.sums_yz += np.matmul(y, transposed)
         self.waiting.clear()
 
     def means(self) -> tuple[F64, F64]:
-        """Of x, [groups, X], and of z, [groups, K]."""
-        return self.sums_x / self.count, self.sums_z / self.count
+        """Of y, [groups, R], and of z, [groups, K]."""
+        return self.sums_y / self.count, self.sums_z / self.count
 
     def covariances(self, centered: bool) -> tuple[F64, F64]:
-        """E[z z'] [groups, K, K] and E[x z'] [groups, X, K]; around the means if `centered`.
+        """E[z z'] [groups, K, K] and E[y z'] [groups, R, K]; around the means if `centered`.
 
         The centered E[z z'] is positive semidefinite, rounding errors or not.
         """
         if self.waiting:
             self._multiply()
-        zz, xz = self.sums_zz / self.count, self.sums_xz / self.count
+        zz, yz = self.sums_zz / self.count, self.sums_yz / self.count
         if centered:
             # inputs that hardly vary leave only the float32 products' rounding errors, which need
             # not be positive definite: stay above them
             floor = ROUNDING * np.trace(zz, axis1=1, axis2=2)
-            x, z = self.means()
+            y, z = self.means()
             zz = zz - z[:, :, None] * z[:, None, :] + floor[:, None, None] * np.eye(zz.shape[-1])
-            xz = xz - x[:, :, None] * z[:, None, :]
-        return zz, xz
+            yz = yz - y[:, :, None] * z[:, None, :]
+        return zz, yz
 
 
 class Patches:
-    """Takes the same sample of places from a layer's inputs and outputs, image by image."""
+    """Takes a sample of places from what a layer reads, and its outputs there, image by image."""
 
     def __init__(self, node: Node, weight: Array) -> None:
         self.node, self.weight = node, weight
         self.groups = int(node.attributes.get("group", 1))  # type: ignore[arg-type]
         self.rng = np.random.default_rng(0)
-        self.places: list[tuple[Any, ...]] = []  # of the last inputs: an index for each image
+        self.places: list[tuple[Any, ...]] = []  # of the last patches: an index for each image
 
-    def take(self, *inputs: Array) -> list[Array]:
-        """Each [groups, K, n]. inputs: arrays of one shape."""
+    def take(self, x: Array) -> Array:
+        """[groups, K, n]. x: what the layer reads."""
         if self.node.op_type != "Conv":
-            chosen = self._sample(inputs[0].size // inputs[0].shape[-1], PATCHES)
+            chosen = self._sample(x.size // x.shape[-1], PATCHES)
             self.places = [(chosen,)]
-            return [x.reshape(-1, x.shape[-1])[chosen].T[None] for x in inputs]
+            return x.reshape(-1, x.shape[-1])[chosen].T[None]
         options: dict[str, Any] = {
             "auto_pad": "NOTSET",
             "dilations": None,
@@ -105,23 +102,20 @@ class Patches:
             "strides": None,
             **self.node.attributes,
         }
-        window = conv_window(inputs[0], self.weight, **options)
-        images, size = inputs[0].shape[0], int(np.prod(window.output))
+        window = conv_window(x, self.weight, **options)
+        size = int(np.prod(window.output))
         self.places = []
-        for _ in range(images):
+        for _ in range(x.shape[0]):
             at = np.unravel_index(self._sample(size, PATCHES), window.output)
             self.places.append((slice(None), *at))
-        taken = []
-        for x in inputs:
-            views = window.view(window.pad(x, 0))
-            columns = [view[at] for view, at in zip(views, self.places, strict=True)]
-            together = np.concatenate(columns, axis=1)  # [C, n, kernel...]
-            axes = (0, *range(2, together.ndim), 1)
-            taken.append(together.transpose(axes).reshape(self.groups, -1, together.shape[1]))
-        return taken
+        views = window.view(window.pad(x, 0))
+        columns = [view[at] for view, at in zip(views, self.places, strict=True)]
+        together = np.concatenate(columns, axis=1)  # [C, n, kernel...]
+        axes = (0, *range(2, together.ndim), 1)
+        return together.transpose(axes).reshape(self.groups, -1, together.shape[1])
 
     def outputs(self, y: Array) -> Array:
-        """The layer's outputs, or values in their place, where the last inputs were taken from:
+        """The layer's outputs, or values in their place, where the last patches were taken:
         [groups, output channels of a group, n].
         """
         if self.node.op_type != "Conv":

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import InputError
-from ..model import Array, Model, Node, TensorInfo
+from ..model import Array, Model, Node
 from .brain_surgeon import best_values
 from .moments import F64, Moments, Patches
 from .parameters import Quantizer, quantize_layer, quantize_weights
@@ -27,7 +27,7 @@ from .qdq_writer import Layer, Written
 from .quantize_options import LayerOptions
 from .rounding import fit, independent_scale, round_weights
 from .spool import Spool
-from .submodel import Runner, Stage, stages
+from .submodel import Runner, Stage, stages, wanted_output
 
 # Of the mean diagonal of the Hessian. GPTQ's 0.01 is for millions of samples; a hundred images fit
 # the weights to themselves. Chosen within one calibration set: 60 images calibrate, 40 compare.
@@ -107,7 +107,7 @@ def _repaired(
     if rows.shape[0] * rows.shape[2] ** 2 > LARGEST_MOMENTS:
         options = replace(options, rounding="nearest")
     groups, outputs, length = rows.shape
-    moments = Moments(groups, length, options.rounding != "nearest", wanted=outputs)
+    moments = Moments(groups, outputs, length, options.rounding != "nearest")
     _observe(job, written, stage, node, floats, quantized, moments)
     site = written.sites[node.label]
     stored = np.moveaxis(written.model.weights[site.weight].numpy(), site.axis, 0)
@@ -162,7 +162,8 @@ def _observe(
     """
     patches = Patches(node, job.model.weights[node.inputs[1]].numpy())
     source, output = written.sites[node.label].input, node.outputs[0]
-    total, residual = _residual(job.model, written, node)
+    total, residual = wanted_output(job.model, node)
+    residual = written.dequantized.get(residual, residual)
     float_part = Runner(job.original, stage.starts, [output, total])
     quantized_part = Runner(written.model, stage.starts, [source, *filter(None, [residual])])
     for float_values, quantized_values in zip(floats, quantized, strict=True):
@@ -170,27 +171,8 @@ def _observe(
         y = wanted[output]
         if residual and wanted[total].shape == y.shape:  # else it is the layer that is broadcast
             y = wanted[total] - read[residual]
-        (z,) = patches.take(read[source])
+        z = patches.take(read[source])
         moments.update(patches.outputs(y), z)
-
-
-def _residual(model: Model, written: Written, node: Node) -> tuple[str, str]:
-    """Where a layer's output goes to an Add alone: the sum, and the quantized graph's value of the
-    other operand, if that is there before the layer runs. Else the output and "".
-    """
-    output = node.outputs[0]
-    readers = model.consumers().get(output, [])
-    if len(readers) == 1 and readers[0].op_type == "Add" and output not in _names(model.outputs):
-        others = [name for name in readers[0].inputs if name != output]
-        before = model.nodes[: model.nodes.index(node)]
-        earlier = {name for n in before for name in n.outputs} | _names(model.inputs)
-        if others and others[0] in earlier:
-            return readers[0].outputs[0], written.dequantized.get(others[0], others[0])
-    return output, ""
-
-
-def _names(infos: Iterable[TensorInfo]) -> set[str]:
-    return {info.name for info in infos}
 
 
 def _passed(model: Model, stage: Stage, names: Mapping[str, str], source: Spool) -> Spool:

@@ -61,14 +61,6 @@ class Problem:
         return (np.matmul(self.hessian, error) * error).sum(axis=1)
 
 
-def refit(weights: F64, zz: F64, xz: F64, damping: float) -> tuple[F64, F64]:
-    """Weights that, on the quantized input z, best give what `weights` give on the float input x.
-
-    weights [G, R, K]; zz = E[z z'], xz = E[x z'] [G, K, K]. See `fit`.
-    """
-    return fit(weights, zz, weights @ xz, damping)
-
-
 def fit(weights: F64, zz: F64, yz: F64, damping: float) -> tuple[F64, F64]:
     """Weights V [G, R, K] whose products with z are closest to y, and the Hessian of that.
 

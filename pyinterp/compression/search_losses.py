@@ -23,6 +23,7 @@ from .sensitivity import MEASURED, answers, distance
 from .spool import Spool
 from .submodel import Runner, between, single_images, stages
 
+DRAWN = 2 * MEASURED  # images: one half compresses layers, the other measures what that does
 DIGITS = 6  # kept of a loss: sums of floats may differ in the last bits between machines
 
 
@@ -50,7 +51,7 @@ class LayerTask:
 
 
 def sample(model: Model, calibration: Iterable[Feeds], seed: int) -> Sample:
-    """MEASURED of the images, drawn at random in one pass (Vitter, 1985, algorithm R).
+    """DRAWN of the images, drawn at random in one pass (Vitter, 1985, algorithm R).
 
     Raises InputError where there is none, or one lacks an input of the model.
     """
@@ -65,9 +66,9 @@ def sample(model: Model, calibration: Iterable[Feeds], seed: int) -> Sample:
         for single in single_images(model, feeds):
             for name in sorted(single):
                 digest.update(np.ascontiguousarray(single[name]).tobytes())
-            at = count if count < MEASURED else int(rng.integers(count + 1))
-            if at < MEASURED:
-                if count >= MEASURED:
+            at = count if count < DRAWN else int(rng.integers(count + 1))
+            if at < DRAWN:
+                if count >= DRAWN:
                     del chosen[places[at]]
                     places[at] = count
                 else:
@@ -82,6 +83,9 @@ def sample(model: Model, calibration: Iterable[Feeds], seed: int) -> Sample:
 def measure_layer(task: LayerTask) -> list[float]:
     """The mean distance of the network's answers (see `sensitivity`) from the float ones, for each
     choice; infinite for one that the numeric contract refuses.
+
+    Every other image is measured, the rest compresses: a layer of many weights fits the images that
+    it is compressed by far better than any others.
     """
     model, label = task.model, task.label
     found = stages(model, set(task.space.layers))
@@ -93,11 +97,15 @@ def measure_layer(task: LayerTask) -> list[float]:
     leave = Runner(model, ends, outputs)
     part = between(model, starts, ends)
     losses = []
-    with Spool() as before:
-        for feeds in task.images:
-            before.append(enter.run(feeds))
+    with Spool() as fitted, Spool() as before:
+        for spool, images in (
+            (fitted, task.images[::2]),
+            (before, task.images[1::2] or task.images),
+        ):
+            for feeds in images:
+                spool.append(enter.run(feeds))
         wanted = _finished(Runner(part, starts, ends), leave, before)
-        changes = _Changes(part, task, before)
+        changes = _Changes(part, task, fitted)
         for choice in task.choices:
             try:
                 changed = Runner(changes.make(choice), starts, ends)
@@ -113,8 +121,8 @@ def measure_layer(task: LayerTask) -> list[float]:
 class _Changes:
     """Applies choices to a part of a network; each sparsity is pruned to once, for all widths."""
 
-    def __init__(self, part: Model, task: LayerTask, before: Spool) -> None:
-        self._part, self._task, self._before = part, task, before
+    def __init__(self, part: Model, task: LayerTask, fitted: Spool) -> None:
+        self._part, self._task, self._fitted = part, task, fitted
         layers = [node.label for node in part.nodes if is_layer(part, node)]
         self._others = [label for label in layers if label != task.label]
         self._pruned: dict[float, Model] = {}
@@ -125,12 +133,12 @@ class _Changes:
         recipe = task.space.recipe(configuration, self._others)
         steps = [Recipe({name: recipe.steps[name]}, recipe.layers) for name in recipe.steps]
         if choice.sparsity and choice.sparsity not in self._pruned:
-            self._pruned[choice.sparsity] = apply_recipe(self._part, steps[0], self._before)
+            self._pruned[choice.sparsity] = apply_recipe(self._part, steps[0], self._fitted)
         model = self._pruned.get(choice.sparsity, self._part)
         if choice.weight_bits is None:
             return model
         original = self._part if choice.sparsity else None
-        return apply_recipe(model, steps[-1], self._before, original=original)
+        return apply_recipe(model, steps[-1], self._fitted, original=original)
 
 
 def _finished(part: Runner, leave: Runner, before: Spool) -> list[list[Array]]:

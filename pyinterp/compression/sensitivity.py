@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 
 import numpy as np
 
@@ -25,20 +26,21 @@ def divergences(
     each of the ways given for it.
 
     Distances are mean Kullback-Leibler divergences from the original answers where an output is
-    class scores [N, classes], else squared errors in units of the output's mean square.
+    class scores [N, classes], else squared errors in units of the output's mean square. Layers are
+    repaired by images other than those that are measured: layers of many weights fit the images
+    that they are repaired by far better than any others.
     """
     outputs = [info.name for info in model.outputs]
     found = stages(model, trials.keys())
     measured: dict[str, list[float]] = {}
-    current, opened = sampled(images), []
-    try:
+    with ExitStack() as opened:
+        fitted, current = map(opened.enter_context, halves(images))
         for number, stage in enumerate(found):
-            opened.append(current)
             wanted = answers(Runner(model, stage.starts, outputs), current)
             for node in stage.nodes:
                 if node.label in trials:
                     first = trials[node.label][0]
-                    moments = observed_moments(model, model, stage, node, first, current, current)
+                    moments = observed_moments(model, model, stage, node, first, fitted, fitted)
                     measured[node.label] = []
                     for repair in trials[node.label]:
                         changed = repaired_layer(model, node, repair, moments)
@@ -48,22 +50,38 @@ def divergences(
                     if on_layer is not None:
                         on_layer(node.label)
             if number + 1 < len(found):
-                current = passed_on(model, stage, found[number + 1].starts, current)
-    finally:
-        for spool in (*opened, current):
-            spool.close()
+                starts = found[number + 1].starts
+                fitted, current = (
+                    opened.enter_context(passed_on(model, stage, starts, spool))
+                    for spool in (fitted, current)
+                )
     return measured
 
 
 def sampled(images: Spool) -> Spool:
     """At most MEASURED of the rows."""
-    count = min(MEASURED, len(images))
-    chosen = {i * len(images) // count for i in range(count)}
-    sample = Spool()
+    return _rows(images, _spread(min(MEASURED, len(images)), len(images)))
+
+
+def halves(images: Spool) -> tuple[Spool, Spool]:
+    """Rows to repair by, and at most MEASURED others to measure on, at most half of all. A single
+    row serves for both.
+    """
+    measured = _spread(min(MEASURED, max(1, len(images) // 2)), len(images))
+    rest = set(range(len(images))) - measured
+    return _rows(images, rest or measured), _rows(images, measured)
+
+
+def _spread(count: int, size: int) -> set[int]:
+    return {i * size // count for i in range(count)}
+
+
+def _rows(images: Spool, chosen: set[int]) -> Spool:
+    rows = Spool()
     for number, feeds in enumerate(images):
         if number in chosen:
-            sample.append(feeds)
-    return sample
+            rows.append(feeds)
+    return rows
 
 
 def answers(runner: Runner, images: Spool) -> list[list[Array]]:

@@ -125,3 +125,23 @@ def stages(model: Model, layers: Set[str]) -> list[Stage]:
     if worthwhile:
         found.append(Stage(starts, model.nodes[begin:]))
     return found
+
+
+def wanted_output(model: Model, node: Node) -> tuple[str, str]:
+    """What a layer is to deliver. Where its output goes to an Add alone: the sum, and the other
+    operand, if that is there before the layer runs, so that the layer can make up for its errors.
+    Else the output and "".
+    """
+    output = node.outputs[0]
+    readers = model.consumers().get(output, [])
+    if len(readers) == 1 and readers[0].op_type == "Add" and output not in _names(model.outputs):
+        others = [name for name in readers[0].inputs if name != output]
+        before = model.nodes[: model.nodes.index(node)]
+        earlier = {name for n in before for name in n.outputs} | _names(model.inputs)
+        if others and others[0] in earlier:
+            return readers[0].outputs[0], others[0]
+    return output, ""
+
+
+def _names(infos: Iterable[TensorInfo]) -> set[str]:
+    return {info.name for info in infos}
