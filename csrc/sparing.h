@@ -339,7 +339,18 @@ typedef struct {
 } sp_binary_f32;
 
 /* A function of each element; pyinterp/ops/fused_float.py says what a and b are. */
-enum { SP_CLIP, SP_HARD_SIGMOID, SP_HARD_SWISH, SP_SIGMOID, SP_SILU, SP_ACTIVATION_COUNT };
+enum {
+    SP_CLIP,
+    SP_HARD_SIGMOID,
+    SP_HARD_SWISH,
+    SP_SIGMOID,
+    SP_SILU,
+    SP_LEAKY_RELU,
+    SP_ELU,
+    SP_TANH,
+    SP_GELU,
+    SP_ACTIVATION_COUNT
+};
 typedef struct {
     int64_t count;
     int function;

@@ -19,6 +19,10 @@ FUNCTIONS = {
     "hard_swish": lib.SP_HARD_SWISH,
     "sigmoid": lib.SP_SIGMOID,
     "silu": lib.SP_SILU,
+    "leaky_relu": lib.SP_LEAKY_RELU,
+    "elu": lib.SP_ELU,
+    "tanh": lib.SP_TANH,
+    "gelu": lib.SP_GELU,
 }
 
 

@@ -86,6 +86,9 @@ def _binary(graph: GraphIndex, core: Node, output: str, lo: float, hi: float) ->
         silu = _silu(graph, core)
         if silu:
             return Operation(core.label, ActivationF32("silu"), (silu,), (output,))
+        gelu = _gelu(graph, core)
+        if gelu:
+            return Operation(core.label, ActivationF32("gelu"), (gelu,), (output,))
     shapes, full = graph.facts.shapes, graph.facts.shapes[output]
     if any(graph.constant(name) is not None for name in core.inputs):
         return None
@@ -145,6 +148,51 @@ def _silu(graph: GraphIndex, mul: Node) -> str:
     return ""
 
 
+def _gelu(graph: GraphIndex, mul: Node) -> str:
+    """x of x * (Erf(x / sqrt(2)) + 1) * 0.5, in any order; "" for other products."""
+    names, sums, half = _factors(graph, mul), [], 1.0
+    values = []
+    for name in names:
+        constant, node = graph.constant(name), graph.absorbable(name)
+        if constant is not None and constant.size == 1:
+            half *= float(constant.reshape(()))
+        elif node is not None and node.op_type == "Add":
+            sums.append(node)
+        else:
+            values.append(name)
+    if len(values) != 1 or len(sums) != 1 or half != 0.5:
+        return ""
+    for name, other in (sums[0].inputs, sums[0].inputs[::-1]):
+        one, erf = graph.constant(other), graph.absorbable(name)
+        if one is None or one.size != 1 or one.reshape(()) != 1 or erf is None:
+            continue
+        x, factor = _scaled(graph, erf.inputs[0])
+        if erf.op_type == "Erf" and x == values[0] and abs(factor - math.sqrt(0.5)) < 1e-6:
+            return x
+    return ""
+
+
+def _factors(graph: GraphIndex, mul: Node) -> list[str]:
+    """What a product of products multiplies."""
+    found = []
+    for name in mul.inputs:
+        inner = graph.absorbable(name)
+        more = inner is not None and inner.op_type == "Mul"
+        found += _factors(graph, inner) if more and inner is not None else [name]
+    return found
+
+
+def _scaled(graph: GraphIndex, name: str) -> tuple[str, float]:
+    """x and c of the value c * x, or x / (1 / c); the value itself and 1 for others."""
+    node = graph.absorbable(name)
+    if node is not None and node.op_type in ("Mul", "Div"):
+        constant = graph.constant(node.inputs[1])
+        if constant is not None and constant.size == 1 and constant.reshape(()) != 0:
+            c = float(constant.reshape(()))
+            return node.inputs[0], c if node.op_type == "Mul" else 1 / c
+    return name, 1.0
+
+
 def _activation(node: Node) -> ActivationF32 | None:
     if node.op_type == "HardSwish":
         return ActivationF32("hard_swish", float(np.float32(1 / 6)), 0.5)
@@ -152,8 +200,14 @@ def _activation(node: Node) -> ActivationF32 | None:
         alpha, beta = (node.attributes.get(k, d) for k, d in (("alpha", 0.2), ("beta", 0.5)))
         a, b = (float(np.float32(value)) for value in (alpha, beta))  # type: ignore[arg-type]
         return ActivationF32("hard_sigmoid", a, b)
-    if node.op_type == "Sigmoid":
-        return ActivationF32("sigmoid")
+    if node.op_type in ("LeakyRelu", "Elu"):
+        default = 0.01 if node.op_type == "LeakyRelu" else 1.0
+        slope = float(np.float32(node.attributes.get("alpha", default)))  # type: ignore[arg-type]
+        return ActivationF32("elu" if node.op_type == "Elu" else "leaky_relu", slope)
+    if node.op_type in ("Sigmoid", "Tanh"):
+        return ActivationF32(node.op_type.lower())
+    if node.op_type == "Gelu" and node.attributes.get("approximate", "none") == "none":
+        return ActivationF32("gelu")
     return ActivationF32("silu") if _is_plain_swish(node) else None
 
 

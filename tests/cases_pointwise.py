@@ -46,7 +46,8 @@ def _pointwise() -> list[Case]:
         *(fs.ActivationF32("clip", 0.0, np.inf), fs.ActivationF32("clip", -0.5, 0.25)),
         fs.ActivationF32("hard_sigmoid", float(np.float32(0.2)), 0.5),
         *(fs.ActivationF32("hard_swish", sixth, 0.5), fs.ActivationF32("sigmoid")),
-        fs.ActivationF32("silu"),
+        *(fs.ActivationF32("silu"), fs.ActivationF32("tanh"), fs.ActivationF32("gelu")),
+        *(fs.ActivationF32("leaky_relu", 0.125), fs.ActivationF32("elu", 0.75)),
     ]
     pairs: list[fs.Spec] = [fs.AddF32(), fs.AddF32(0.0), fs.MulF32(), fs.MulF32(-0.25, 1.0)]
     cases: list[Case] = []

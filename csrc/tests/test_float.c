@@ -85,8 +85,16 @@ static void test_activations(int n, int threads)
                 CHECK(y[i] == x[i] * gate);
             else if (function == SP_SIGMOID)
                 CHECK(fabs(y[i] - sigmoid) <= off);
-            else
+            else if (function == SP_SILU)
                 CHECK(fabs(y[i] - x[i] * sigmoid) <= fabs(x[i] * off) * 1.25);
+            else if (function == SP_LEAKY_RELU)
+                CHECK(y[i] == (x[i] >= 0 ? x[i] : x[i] * -0.3F));
+            else if (function == SP_ELU)
+                CHECK(fabs(y[i] - (x[i] > 0 ? x[i] : -0.3F * expm1(x[i]))) <= 2e-7);
+            else if (function == SP_TANH)
+                CHECK(fabs(y[i] - tanh(x[i])) <= 3e-7 * fabs(tanh(x[i])));
+            else
+                CHECK(fabs(y[i] - x[i] / 2 * erfc(-x[i] * M_SQRT1_2)) <= 3e-7 * fabs(x[i]));
         }
     }
     free(x), free(y);

@@ -56,24 +56,27 @@ def _hard_swish(x: Array, a: np.float32, b: np.float32, out: Array) -> None:
 
 
 @compiled
-def _logistic(x: np.float32) -> np.float32:
-    t = x if x < float32(0) else -x
+def _exp_of_negative(t: np.float32) -> np.float32:
     if t < float32(-87):
-        power = float32(0)
-    elif t != t:
-        power = t
-    else:
-        magic = float32(12582912)
-        n = t * float32(1.44269504) + magic - magic
-        r = t - n * float32(0.693359375) - n * float32(-2.12194440e-4)
-        p = float32(1.9875691500e-4)
-        p = p * r + float32(1.3981999507e-3)
-        p = p * r + float32(8.3334519073e-3)
-        p = p * r + float32(4.1665795894e-2)
-        p = p * r + float32(1.6666665459e-1)
-        p = p * r + float32(5.0000001201e-1)
-        p = p * (r * r) + r + float32(1)
-        power = p * _POWERS[int32(n) + 126]
+        return float32(0)
+    if t != t:
+        return t
+    magic = float32(12582912)
+    n = t * float32(1.44269504) + magic - magic
+    r = t - n * float32(0.693359375) - n * float32(-2.12194440e-4)
+    p = float32(1.9875691500e-4)
+    p = p * r + float32(1.3981999507e-3)
+    p = p * r + float32(8.3334519073e-3)
+    p = p * r + float32(4.1665795894e-2)
+    p = p * r + float32(1.6666665459e-1)
+    p = p * r + float32(5.0000001201e-1)
+    p = p * (r * r) + r + float32(1)
+    return float32(p * _POWERS[int32(n) + 126])
+
+
+@compiled
+def _logistic(x: np.float32) -> np.float32:
+    power = _exp_of_negative(x if x < float32(0) else -x)
     numerator = float32(1) if x >= float32(0) else power
     return float32(numerator / (float32(1) + power))
 
@@ -90,12 +93,60 @@ def _silu(x: Array, a: np.float32, b: np.float32, out: Array) -> None:
         out[i] = x[i] * _logistic(x[i])
 
 
+@compiled
+def _leaky_relu(x: Array, a: np.float32, b: np.float32, out: Array) -> None:
+    for i in range(x.size):
+        out[i] = x[i] if x[i] >= float32(0) else x[i] * a
+
+
+@compiled
+def _elu(x: Array, a: np.float32, b: np.float32, out: Array) -> None:
+    for i in range(x.size):
+        positive = x[i] > float32(0)
+        out[i] = x[i] if positive else a * (_exp_of_negative(x[i]) - float32(1))
+
+
+@compiled
+def _tanh(x: Array, a: np.float32, b: np.float32, out: Array) -> None:
+    for i in range(x.size):
+        power = _exp_of_negative(np.abs(x[i]) * float32(-2))
+        large = (float32(1) - power) / (float32(1) + power)
+        square = x[i] * x[i]
+        p = float32(-5.70498872745e-3)
+        p = p * square + float32(2.06390887954e-2)
+        p = p * square + float32(-5.37397155531e-2)
+        p = p * square + float32(1.33314422036e-1)
+        p = p * square + float32(-3.33332819422e-1)
+        if np.abs(x[i]) < float32(0.625):
+            out[i] = p * square * x[i] + x[i]
+        else:
+            out[i] = -large if x[i] < float32(0) else large
+
+
+@compiled
+def _gelu(x: Array, a: np.float32, b: np.float32, out: Array) -> None:
+    for i in range(x.size):
+        u = np.abs(x[i]) * float32(0.70710678)
+        t = float32(1) / (float32(1) + u * float32(0.3275911))
+        p = float32(1.061405429)
+        p = p * t + float32(-1.453152027)
+        p = p * t + float32(1.421413741)
+        p = p * t + float32(-0.284496736)
+        p = p * t + float32(0.254829592)
+        rest = p * t * _exp_of_negative(-(u * u))
+        out[i] = x[i] * float32(0.5) * (float32(2) - rest if x[i] >= float32(0) else rest)
+
+
 FUNCTIONS: dict[str, Callable[[Array, np.float32, np.float32, Array], None]] = {
     "clip": _clip,
     "hard_sigmoid": _hard_sigmoid,
     "hard_swish": _hard_swish,
     "sigmoid": _sigmoid,
     "silu": _silu,
+    "leaky_relu": _leaky_relu,
+    "elu": _elu,
+    "tanh": _tanh,
+    "gelu": _gelu,
 }
 
 

@@ -80,14 +80,49 @@ def _gate(x: F32, a: float, b: float) -> F32:
     return _clip(x * np.float32(a) + np.float32(b), 0, 1)
 
 
+def elu(x: F32, a: float) -> F32:
+    negative = np.where(x > 0, np.float32(0), x)
+    return np.where(x > 0, x, np.float32(a) * (exp_of_negative(negative) - np.float32(1)))
+
+
+def tanh(x: F32) -> F32:
+    """(1 - e) / (1 + e) of e = exp(-2 |x|); near 0 the polynomial of Cephes' tanhf (Moshier)."""
+    f32 = np.float32
+    power = exp_of_negative(np.abs(x) * f32(-2))
+    large = (f32(1) - power) / (f32(1) + power)
+    square = x * x
+    p = f32(-5.70498872745e-3)
+    for coefficient in (2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1):
+        p = p * square + f32(coefficient)
+    return np.where(np.abs(x) < f32(0.625), p * square * x + x, np.where(x < 0, -large, large))
+
+
+def gelu(x: F32) -> F32:
+    """x / 2 * (1 + erf(x / sqrt(2))), with erf by formula 7.1.26 of Abramowitz and Stegun, which is
+    within 1.5e-7."""
+    f32 = np.float32
+    u = np.abs(x) * f32(0.70710678)
+    t = f32(1) / (f32(1) + u * f32(0.3275911))
+    p = f32(1.061405429)
+    for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        p = p * t + f32(coefficient)
+    rest = p * t * exp_of_negative(-(u * u))  # 1 - erf(u)
+    return x * f32(0.5) * np.where(x >= 0, f32(2) - rest, rest)
+
+
 ACTIVATIONS: dict[str, Callable[[F32, float, float], F32]] = {
     "clip": _clip,
     "hard_sigmoid": _gate,
     "hard_swish": lambda x, a, b: x * _gate(x, a, b),
     "sigmoid": lambda x, _a, _b: sigmoid(x),
     "silu": lambda x, _a, _b: x * sigmoid(x),
+    "leaky_relu": lambda x, a, _b: np.where(x >= 0, x, x * np.float32(a)),
+    "elu": lambda x, a, _b: elu(x, a),
+    "tanh": lambda x, _a, _b: tanh(x),
+    "gelu": lambda x, _a, _b: gelu(x),
 }
 
 
 def activation_f32(spec: ActivationF32, x: F32) -> F32:
-    return ACTIVATIONS[spec.function](x, spec.a, spec.b)
+    with np.errstate(over="ignore", invalid="ignore"):  # of huge values: inf, or inf * 0
+        return ACTIVATIONS[spec.function](x, spec.a, spec.b)

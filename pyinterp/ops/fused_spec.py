@@ -298,7 +298,8 @@ class MulF32:
 @dataclass(frozen=True, slots=True)
 class ActivationF32:
     """A function of each element, float32: "clip" to [a, b]; "hard_sigmoid", the clamp of
-    `a * x + b` to [0, 1]; "hard_swish", x times that; "sigmoid"; "silu", x times that.
+    `a * x + b` to [0, 1]; "hard_swish", x times that; "sigmoid"; "silu", x times that;
+    "leaky_relu" and "elu" with the slope, or limit, `a` of negative values; "tanh"; "gelu", by erf.
     """
 
     function: str
