@@ -76,7 +76,7 @@ WINOGRAD_CHANNEL_MACS = 500
 WINOGRAD_KERNEL_MACS = 330
 WINOGRAD_BYTES_A_KERNEL = 72
 WEIGHT_BYTES_IN_CACHE = 2**20
-WEIGHT_BYTES_PER_SECOND = 25e9
+WEIGHT_BYTES_PER_SECOND = 40e9
 
 # Dense products compute whole groups of output channels: a grouped convolution with fewer wastes
 # the rest, and in C copies its patches tap by tap and group by group.
@@ -127,7 +127,7 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
             seconds += max(0, weight_bytes - WEIGHT_BYTES_IN_CACHE) / WEIGHT_BYTES_PER_SECOND
     elif is_sparse(kernel.weight_format):
         work = sparse_macs(spec, shapes, kernel.weight_format)
-        seconds += memory_seconds(spec, shapes)
+        seconds += memory_seconds(spec, shapes, kernel.weight_format)
         if operator == "pointwise_csr_s8":
             seconds += sum(sizes) / PIXEL_BYTES_PER_SECOND
     elif isinstance(spec, ConvF32) and operator == "conv_f32" and is_depthwise(spec):

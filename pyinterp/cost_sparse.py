@@ -29,10 +29,11 @@ LANE_BYTES_PER_SECOND = 8e9
 PLANE_SECONDS = 3e-8
 
 
-# Packed int8 non-zeros, which every block of lanes reads: those that L2 does not hold come from L3.
-ENTRY_BYTES = 6
+# Packed int8 non-zeros, or blocks, come from memory at every run; those that L2 does not hold come
+# from L3 for every block of lanes but the first.
+ENTRY_BYTES = {"csr_s8": 6, "block_s8": 8}
 ENTRY_BYTES_IN_CACHE = 2**20
-ENTRY_BYTES_PER_SECOND = 50e9
+ENTRY_BYTES_PER_SECOND, CACHED_ENTRY_BYTES_PER_SECOND = 25e9, 50e9
 
 
 def is_sparse(weight_format: str) -> bool:
@@ -67,7 +68,7 @@ def sparse_macs(spec: Spec, shapes: Sequence[Shape], weight_format: str) -> floa
     return float(lanes) * (weights + len(spec.weight) * each) + apart
 
 
-def memory_seconds(spec: Spec, shapes: Sequence[Shape]) -> float:
+def memory_seconds(spec: Spec, shapes: Sequence[Shape], weight_format: str) -> float:
     """Of bringing the input of a sparse convolution into lanes, and of reading many non-zeros."""
     if not isinstance(spec, (ConvS8, ConvF32)):
         return 0.0
@@ -77,8 +78,10 @@ def memory_seconds(spec: Spec, shapes: Sequence[Shape]) -> float:
     if window.kernel != (1, 1):
         seconds += nbytes / LANE_BYTES_PER_SECOND + batch * channels * PLANE_SECONDS
     if isinstance(spec, ConvS8):
-        entries = count_nonzeros(spec.weight)
-        beyond = max(0, entries * ENTRY_BYTES - ENTRY_BYTES_IN_CACHE)
-        blocks = _lanes(spec, shapes[0], entries, 1) / WIDTH
-        seconds += beyond * blocks / ENTRY_BYTES_PER_SECOND
+        weights = count_weights(spec.weight)
+        entries = weights.blocks if weight_format == "block_s8" else count_nonzeros(spec.weight)
+        entry_bytes = entries * ENTRY_BYTES[weight_format]
+        more_blocks = _lanes(spec, shapes[0], entries, 1) / WIDTH - 1
+        again = max(0.0, more_blocks) * max(0, entry_bytes - ENTRY_BYTES_IN_CACHE)
+        seconds += entry_bytes / ENTRY_BYTES_PER_SECOND + again / CACHED_ENTRY_BYTES_PER_SECOND
     return seconds

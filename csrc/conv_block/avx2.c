@@ -24,6 +24,7 @@ SP_INLINE void add_window(const uint8_t *x, const struct sp_csr_single *entry, i
     const __m256i ones = _mm256_set1_epi16(1);
     const uint8_t *lanes[4];
     __m256i weights[4];
+    __builtin_prefetch((const char *)entry + SP_CSR_AHEAD);
     SP_UNROLL for (int k = 0; k < window; k++)
     {
         lanes[k] = x + 4 * (size_t)entry[k].offset;

@@ -10,6 +10,7 @@ SP_INLINE void add_block(const uint8_t *x, const struct sp_csr_single *entry, in
 {
     const uint8_t *lanes = x + 4 * (size_t)entry->offset;
     const vector weights = all(entry->weight);
+    __builtin_prefetch((const char *)entry + SP_CSR_AHEAD);
     SP_UNROLL for (int v = 0; v < vectors; v++) acc[v] =
         dot(acc[v], load(lanes + v * sizeof(vector)), weights);
 }

@@ -127,8 +127,10 @@ SP_INLINE void run(const struct sp_csr_work *work, int window, int vectors, end_
         const sp_csr_segment *segment = &work->segment[s];
         __m256i low[4], high[4];
         SP_UNROLL for (int i = 0; i < 4; i++) low[i] = high[i] = _mm256_setzero_si256();
-        for (const struct sp_csr_pair *end = pair + segment->steps; pair < end; pair += window)
+        for (const struct sp_csr_pair *end = pair + segment->steps; pair < end; pair += window) {
+            __builtin_prefetch((const char *)pair + SP_CSR_AHEAD);
             add_window(x, pair, window, vectors, low, high);
+        }
         end_row(work, &k, segment, low[0], low[1], low[2], low[3], high[0], high[1], high[2],
                 high[3]);
     }

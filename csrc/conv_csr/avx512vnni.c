@@ -63,6 +63,7 @@ static void finish(const struct sp_csr_work *work, struct finished *f, int n)
             const sp_csr_segment *segment = &work->segment[s];                                     \
             vector acc0 = mm##_setzero_##si(), acc1 = acc0, acc2 = acc0, acc3 = acc0;              \
             for (const struct sp_csr_quad *end = quad + segment->steps; quad < end; quad++) {      \
+                __builtin_prefetch((const char *)quad + SP_CSR_AHEAD);                             \
                 const vector weights = mm##_set1_epi32(quad->weights);                             \
                 vector a = mm##_loadu_##si((const void *)(x + quad->offset[0]));                   \
                 vector b = mm##_loadu_##si((const void *)(x + quad->offset[1]));                   \

@@ -14,8 +14,12 @@
 
 #include "internal.h"
 
-enum { SP_CSR_WIDTH = 64 };        /* lanes of a whole block; a last block may have 32 or 16 */
+enum { SP_CSR_WIDTH = 64 };    /* lanes of a whole block; a last block may have 32 or 16 */
 enum { SP_CSR_TOGETHER = 16 }; /* matrix products, nhwc: channels that are in one panel */
+
+/* Bytes ahead of what is multiplied that entries are fetched: many streams of input keep the
+ * hardware from noticing that entries follow each other. */
+enum { SP_CSR_AHEAD = 1536 };
 
 /* Entries of a packed row: k_group non-zeros, with a 32-bit word of weights. */
 struct sp_csr_single { /* weight: int32 or float */
