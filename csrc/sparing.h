@@ -161,7 +161,7 @@ void sp_pack_winograd_taps(const int8_t *w, int outputs, int channels, int8_t *p
 
 /* Sparse convolution, nchw; or nhwc where lanes are gathered. SP_CONV_BLOCK_S8 takes the same
  * struct for weights in blocks of four input channels, nc4hw4: there an element is a word of four
- * channels, and shape.in_c counts words, but shape.out_c channels. Pixels are lanes: 64
+ * channels, and shape.in_c counts words, but shape.out_c channels. Pixels are lanes, of which
  * neighbouring ones make a block. Where the lanes come from: */
 enum {
     SP_CSR_IN_PLACE, /* 1x1, stride 1: the input as it is; lanes are an image's pixels */
@@ -175,6 +175,7 @@ typedef struct {
     int row_width, image_lanes;     /* lanes from an output row, an image, to the next     */
     int phases_h, phases_w;         /* SP_CSR_PLANES: planes of a channel                  */
     int phase_lanes, channel_lanes; /* SP_CSR_PLANES: lanes from one plane, channel, to the next */
+    int block;                      /* lanes of a whole block; float32: at most mr               */
 } sp_csr_lanes;
 
 /* `steps` entries, all of output channel `row`. A row may consist of several segments. */
@@ -183,12 +184,14 @@ typedef struct {
     int first, last; /* 1 where the row begins, ends */
 } sp_csr_segment;
 
-/* Packed rows: panels of output channels, which may run at the same time, each with its segments
- * and their entries in a row. packing_csr.py documents the entries. */
+/* Packed rows: panels of output channels, which may run at the same time, each in parts of
+ * channel_block input channels, with the part's segments and their entries in a row. Offsets count
+ * from the part's first channel. packing_csr.py documents the entries. */
 typedef struct {
-    int panels, split_rows;       /* split_rows: 1 where a row has several segments */
-    const int32_t *panel_segment; /* [panels + 1]: first segment                    */
-    const int64_t *panel_byte;    /* [panels]: first entry, in bytes                */
+    int panels, split_rows;      /* split_rows: 1 where a row has several segments */
+    int parts, channel_block;    /* of each panel */
+    const int32_t *part_segment; /* [panels * parts + 1]: first segment             */
+    const int64_t *part_byte;    /* [panels * parts]: first entry, in bytes         */
     const sp_csr_segment *segments;
     const void *entries;
 } sp_csr_matrix;

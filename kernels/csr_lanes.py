@@ -16,7 +16,9 @@ import numpy.typing as npt
 
 from ..ops.fused_spec import Window
 
-WIDTH = 64  # lanes of a block
+WIDTH = 64  # lanes of a block of int8
+F32_WIDTH = 72  # most lanes of a block of float32: nine vectors, whose sums stay in registers
+F32_VECTOR = 8
 PASS_LANES = 512  # small images are joined until a pass has so many lanes
 GATHER_USES = 6  # non-zeros a channel from which a 1x1 convolution's copy pays
 
@@ -25,7 +27,7 @@ Source: TypeAlias = Literal["in place", "gathered", "planes"]
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """See sp_csr_lanes. total: lanes of a full pass."""
+    """See sp_csr_lanes. total: lanes of a full pass. block: lanes of a whole block."""
 
     source: Source
     images: int
@@ -35,6 +37,7 @@ class Lanes:
     phase_lanes: int
     channel_lanes: int
     total: int
+    block: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,21 @@ def _axis(size: int, out: int, kernel: int, stride: int, dilation: int, pad: int
     return _Axis(max(out, needed - min(before, after)), min(stride, extent + 1), reach)
 
 
+def _block(total: int, floats: bool) -> int:
+    """Lanes of a block. Of float32 all blocks are equally wide, so that none is nearly empty."""
+    if not floats:
+        return WIDTH
+    blocks = -(-total // F32_WIDTH)
+    return -(-total // (blocks * F32_VECTOR)) * F32_VECTOR
+
+
 def plan_lanes(
-    window: Window, shape: tuple[int, ...], nonzeros: int, element_bytes: int, nhwc: bool = False
+    window: Window,
+    shape: tuple[int, ...],
+    nonzeros: int,
+    element_bytes: int,
+    nhwc: bool = False,
+    floats: bool = False,
 ) -> Lanes:
     """shape: [N, C, H, W] of the input. nonzeros: how many the weight has. nhwc: order of a 1x1
     convolution's input."""
@@ -67,8 +83,11 @@ def plan_lanes(
         pixels = out_h * out_w
         once = nonzeros < GATHER_USES * channels
         if window.strides == (1, 1) and pixels >= WIDTH and once and not nhwc:
-            return Lanes("in place", 1, out_w, pixels, (1, 1), 0, pixels, pixels)
-        return Lanes("gathered", batch, out_w, pixels, (1, 1), 0, WIDTH, batch * pixels)
+            # nothing beyond the image may be read
+            block = min(_block(pixels, floats), pixels // F32_VECTOR * F32_VECTOR)
+            return Lanes("in place", 1, out_w, pixels, (1, 1), 0, pixels, pixels, block)
+        block = _block(batch * pixels, floats)
+        return Lanes("gathered", batch, out_w, pixels, (1, 1), 0, block, batch * pixels, block)
     axes = [
         _axis(size, out, *rest)
         for size, out, *rest in zip(
@@ -85,14 +104,15 @@ def plan_lanes(
     images = min(batch, max(1, PASS_LANES // image_lanes))
     total = (images - 1) * image_lanes + (out_h - 1) * row_width + out_w
     # blocks may read to their full width, and every tap reaches further
-    phase_lanes = -(-total // WIDTH) * WIDTH + axes[0].reach * row_width + axes[1].reach
+    block = _block(total, floats)
+    phase_lanes = -(-total // block) * block + axes[0].reach * row_width + axes[1].reach
     phases = (axes[0].phases, axes[1].phases)
     # an odd number of cache lines from channel to channel spreads them over all sets of a cache
     line = 64 // element_bytes
     lines = -(-phase_lanes * phases[0] * phases[1] // line)
     channel_lanes = (lines | 1) * line
     return Lanes(
-        "planes", images, row_width, image_lanes, phases, phase_lanes, channel_lanes, total
+        "planes", images, row_width, image_lanes, phases, phase_lanes, channel_lanes, total, block
     )
 
 

@@ -46,12 +46,14 @@ class _Prepared:
 def _channel_block(lanes: Lanes, spec: ConvS8 | ConvF32) -> int:
     """Input channels of a segment: their part of a block fits L1, unless segments get too short."""
     reach = int(tap_offsets(lanes, spec.window).max()) if lanes.source == "planes" else 0
-    touched = min(lanes.channel_lanes, 64 + reach)
+    touched = min(lanes.channel_lanes, lanes.block + reach)
     per_channel = count_nonzeros(spec.weight) / math.prod(spec.weight.shape[:2])
     fits_l1 = max(1, L1_BYTES // (spec.weight.itemsize * touched))
-    if isinstance(spec, ConvF32):
-        return max(fits_l1, math.ceil(MIN_STEPS / max(per_channel, 1e-6)))
     channels = spec.weight.shape[1]
+    if isinstance(spec, ConvF32):
+        channels *= spec.groups
+        most = max(fits_l1, math.ceil(MIN_STEPS / max(per_channel, 1e-6)))
+        return math.ceil(channels / math.ceil(channels / most))
     most = max(1, int(channels * per_channel / MIN_STEPS_S8))
     return math.ceil(channels / min(math.ceil(channels / fits_l1), most))
 
@@ -96,7 +98,8 @@ def _prepare(
     if op == "conv_block_s8":  # words of channels stand for channels
         x = (x[0], x[1] // WORD, *x[2:])
         entries, lane_bytes, together = count_weights(spec.weight).blocks, WORD, WORD
-    lanes = plan_lanes(spec.window, x, entries, lane_bytes, nhwc)
+    floats = isinstance(spec, ConvF32)
+    lanes = plan_lanes(spec.window, x, entries, lane_bytes, nhwc, floats)
     if lanes.source == "planes" and lanes.channel_lanes * x[1] > 2**31 - 1:
         raise ModelError(
             f"sparse convolution: an input of shape {list(shapes[0])} padded by "
@@ -107,13 +110,15 @@ def _prepare(
     fill_shape(params.shape, spec.window, spec.groups, x, output)
     params.lanes = (
         *(SOURCES[lanes.source], lanes.images, lanes.row_width, lanes.image_lanes),
-        *(*lanes.phases, lanes.phase_lanes, lanes.channel_lanes),
+        *(*lanes.phases, lanes.phase_lanes, lanes.channel_lanes, lanes.block),
     )
-    keep: list[Array] = [packed.panel_segment, packed.panel_byte, packed.segments]
+    keep: list[Array] = [packed.part_segment, packed.part_byte, packed.segments]
     keep.append(aligned(packed.entries))
     types = ("int32_t *", "int64_t *", "sp_csr_segment *", "void *")
     pointers = map(pointer, keep, types)
-    params.matrix = (len(packed.panel_byte), packed.split_rows, *pointers)
+    part_channels = packed.channel_block if packed.parts > 1 else x[1]
+    sizes = (packed.panels, packed.split_rows, packed.parts, part_channels)
+    params.matrix = (*sizes, *pointers)
     params.ukernel = kernel.index
     return _Prepared(kernel, output, lanes, packed, keep)
 

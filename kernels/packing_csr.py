@@ -32,8 +32,11 @@ MAX_WINDOWS = 128  # csrc/conv_csr/avx2_s8.c: what floor(s / 256) drops stays wi
 class PackedCsr:
     """See sp_csr_matrix. window: pairs that may be added in int16; 1 for other entries."""
 
-    panel_segment: npt.NDArray[np.int32]
-    panel_byte: I64
+    part_segment: npt.NDArray[np.int32]
+    part_byte: I64
+    panels: int
+    parts: int
+    channel_block: int
     segments: Array
     entries: npt.NDArray[np.int32]
     split_rows: bool
@@ -49,7 +52,7 @@ class Nonzeros:
     """Non-zeros of a weight [O, C / groups, kh, kw], in memory order.
 
     channel: of the input. value: int8 or float32; int32 for words of four int8 weights, where
-    channels count words.
+    channels count words. channel_lanes: lanes from one channel to the next.
     """
 
     rows: int
@@ -57,6 +60,7 @@ class Nonzeros:
     channel: I64
     offset: I64
     value: Array
+    channel_lanes: int
 
     @property
     def are_blocks(self) -> bool:
@@ -75,7 +79,7 @@ def find_nonzeros(weight: Array, groups: int, channel_lanes: int, taps: I64) -> 
     channel = np.repeat(np.arange(per_group), taps.size)[inner] + before
     lanes = np.arange(per_group)[:, None] * channel_lanes + taps.reshape(-1)
     offset = lanes.reshape(-1)[inner] + before * channel_lanes
-    return Nonzeros(outputs, row, channel, offset, flat.reshape(-1)[place])
+    return Nonzeros(outputs, row, channel, offset, flat.reshape(-1)[place], channel_lanes)
 
 
 def find_blocks(weight: Array, groups: int, channel_lanes: int, taps: I64, x_max: int) -> Nonzeros:
@@ -98,7 +102,7 @@ def find_blocks(weight: Array, groups: int, channel_lanes: int, taps: I64, x_max
     order = np.argsort(where, kind="stable")
     every = np.concatenate([blocks, seconds])[order].view(np.int32)[:, 0]
     where = where[order]
-    return Nonzeros(outputs, row[where], channel[where], offset[where], every)
+    return Nonzeros(outputs, row[where], channel[where], offset[where], every, channel_lanes)
 
 
 def panels_for(lanes: int, outputs: int, threads: int) -> int:
@@ -126,7 +130,10 @@ def pack_csr(
     # a segment is (panel, block, row); its number here is block * rows + row
     segment = block * rows + nonzeros.row
     count = np.bincount(segment, minlength=blocks * rows)
-    value, offset = nonzeros.value, nonzeros.offset
+    value, offset, parts = nonzeros.value, nonzeros.offset, 1
+    if value.dtype == np.float32:  # int8 brings all channels into lanes at once
+        parts = blocks
+        offset = offset - block * (channel_block * nonzeros.channel_lanes)
     if blocks > 1:
         order = np.argsort(segment, kind="stable")
         value, offset = value[order], offset[order]
@@ -155,14 +162,16 @@ def pack_csr(
         block_of[run_order] == 0,
         block_of[run_order] == blocks - 1,
     )
-    panel_of = panel[row[run_order]]
+    part_of = panel[row[run_order]] * parts + block_of[run_order] * (parts > 1)
     if k_group == 2:
-        segments, panel_of = _split_long(segments, panel_of, MAX_WINDOWS * window)
-    panel_segment = np.searchsorted(panel_of, np.arange(panels + 1)).astype(np.int32)
+        segments, part_of = _split_long(segments, part_of, MAX_WINDOWS * window)
+    part_segment = np.searchsorted(part_of, np.arange(panels * parts + 1)).astype(np.int32)
     steps_before = np.concatenate([[0], np.cumsum(segments["steps"], dtype=np.int64)])
-    panel_byte = steps_before[panel_segment[:-1]] * (entries.shape[1] * 4)
+    part_byte = steps_before[part_segment[:-1]] * (entries.shape[1] * 4)
     split = len(segments) > rows
-    return PackedCsr(panel_segment, panel_byte, segments, entries, split, window)
+    return PackedCsr(
+        part_segment, part_byte, panels, parts, channel_block, segments, entries, split, window
+    )
 
 
 def _fill(entries: Array, offset: I64, slot: I64, value: Array, count: I64, start: I64) -> None:

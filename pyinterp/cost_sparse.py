@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .kernels.csr_lanes import WIDTH, plan_lanes
+from .kernels.csr_lanes import F32_VECTOR, WIDTH, plan_lanes
 from .kernels.step import WORD
 from .kernels.sums import count_nonzeros, count_weights
 from .ops.fused_spec import ConvF32, ConvS8, GemmS8, Spec, conv_of
@@ -42,7 +42,10 @@ def is_sparse(weight_format: str) -> bool:
 
 def _lanes(spec: ConvS8 | ConvF32, x: Shape, entries: int, element_bytes: int) -> int:
     """Lanes computed for all images. x: shape of the input, in lanes' own channels."""
-    lanes = plan_lanes(spec.window, x, entries, element_bytes)
+    floats = isinstance(spec, ConvF32)
+    lanes = plan_lanes(spec.window, x, entries, element_bytes, floats=floats)
+    if floats:
+        return -(-x[0] // lanes.images) * -(-lanes.total // F32_VECTOR) * F32_VECTOR
     whole, rest = divmod(lanes.total, WIDTH)
     partial = next(worth for most, worth in PARTIAL_BLOCKS.items() if rest <= most)
     computed = whole * WIDTH + (partial if rest else 0)

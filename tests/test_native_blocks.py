@@ -57,7 +57,7 @@ def test_packing_keeps_every_weight(x_max: int, panels: int) -> None:
     assert unpack(packed.entries, packed.segments) == expected
     assert len(expected) == count_weights(weight).blocks
     assert packed.segments["first"].sum() == packed.segments["last"].sum() == 10
-    for begin, end in zip(packed.panel_segment, packed.panel_segment[1:], strict=False):
+    for begin, end in zip(packed.part_segment, packed.part_segment[1:], strict=False):
         rows = packed.segments["row"][begin:end]  # words of the output are not torn apart
         assert {r // 4 for r in rows if r < 8}.isdisjoint(
             {r // 4 for r in set(range(8)) - set(rows.tolist())}

@@ -43,23 +43,44 @@ def check_all(case: Case) -> None:
 # ---- packing -------------------------------------------------------------------------------
 
 
-def unpack(packed: Any, k_group: int, rows: int) -> dict[tuple[int, int], float]:
-    """Row and offset of each non-zero of packed rows, with its weight."""
+def unpack(
+    packed: Any, k_group: int, rows: int, channel_lanes: int, single: type = np.int32
+) -> dict[tuple[int, int], float]:
+    """Row and offset of each non-zero of packed rows, with its weight, where it stands alone of the
+    type `single`."""
     found: dict[tuple[int, int], float] = {}
     entries, start = packed.entries, 0
-    words = entries[:, k_group:].view(np.int8)
-    for segment in packed.segments:
+    words, singles = entries[:, k_group:].view(np.int8), entries[:, 1].copy().view(single)
+    for i, segment in enumerate(packed.segments):
+        at = int(np.searchsorted(packed.part_segment, i, side="right")) - 1
+        part_lanes = at % packed.parts * packed.channel_block * channel_lanes
         for entry in range(start, start + segment["steps"]):
             for place in range(k_group):
-                value = entries[entry, 1] if k_group == 1 else words[entry, place]
+                value = singles[entry] if k_group == 1 else words[entry, place]
                 if value:
-                    key = int(segment["row"]), int(entries[entry, place])
+                    key = int(segment["row"]), int(entries[entry, place]) + part_lanes
                     assert key not in found
                     found[key] = float(value)
         start += segment["steps"]
     assert start == len(entries)
     assert packed.segments["first"].sum() == packed.segments["last"].sum() == rows
     return found
+
+
+@pytest.mark.parametrize("panels", [1, 3])
+@pytest.mark.parametrize("channel_block", [2, 1000])
+def test_float_parts_keep_every_weight(panels: int, channel_block: int) -> None:
+    weight = np.random.default_rng(panels).standard_normal((10, 6, 1, 1)).astype(np.float32)
+    weight[np.abs(weight) < 0.7] = 0
+    nonzeros = find_nonzeros(weight, 1, 72, np.zeros((1, 1), np.int64))
+    packed = pack_csr(nonzeros, 1, panels, channel_block, 0)
+    assert packed.parts == (3 if channel_block == 2 else 1)
+    assert (packed.entries[:, 0] < 72 * channel_block).all()  # counted from the part's channels
+    expected = {
+        (int(row), 72 * int(channel)): float(weight[row, channel, 0, 0])
+        for row, channel in np.argwhere(weight[:, :, 0, 0])
+    }
+    assert unpack(packed, 1, 10, 72, np.float32) == expected
 
 
 @pytest.mark.parametrize("k_group", [1, 2, 4])
@@ -79,7 +100,8 @@ def test_packing_keeps_every_weight(k_group: int, panels: int, channel_block: in
         for row, offset, value in zip(nonzeros.row, nonzeros.offset, nonzeros.value, strict=True)
     }
     assert len(expected) == np.count_nonzero(weight)
-    assert unpack(packed, k_group, 10) == expected
+    assert len(packed.part_byte) == panels * packed.parts == len(packed.part_segment) - 1
+    assert unpack(packed, k_group, 10, lanes.channel_lanes) == expected
     assert (packed.segments["steps"] <= MAX_WINDOWS * packed.window).all() or k_group != 2
 
 

@@ -8,7 +8,7 @@
 SP_TARGET_AVX512VNNI
 
 #include "finish_s8.h"
-#include "finish_f32.h"
+#include "rows_f32.h"
 
 /* ---- int8 ---- */
 
@@ -99,57 +99,9 @@ void sp_conv_csr_s8_64_avx512vnni(const struct sp_csr_work *work)
 
 /* ---- float32 ---- */
 
-/* Residual, clamp, store. The clamps return their second operand where it is NaN. */
-SP_INLINE void finish_f32(const struct sp_csr_work *work, int row, int vectors, __m512 *acc)
+void sp_conv_csr_f32_72_avx512vnni(const struct sp_csr_work *work)
 {
-    const sp_conv_csr_f32 *p = work->params;
-    const __m512 lo = _mm512_set1_ps(p->lo), hi = _mm512_set1_ps(p->hi);
-    const float *residual = (const float *)work->residual + row * work->channel_step;
-    float *y = (float *)work->y + row * work->channel_step;
-    SP_UNROLL for (int i = 0; i < vectors; i++)
-    {
-        if (p->has_residual)
-            acc[i] = _mm512_add_ps(acc[i], _mm512_loadu_ps(residual + 16 * i));
-        acc[i] = _mm512_min_ps(hi, _mm512_max_ps(lo, acc[i]));
-        _mm512_storeu_ps(y + 16 * i, acc[i]);
-    }
-}
-
-SP_INLINE void run_f32(const struct sp_csr_work *work, int vectors)
-{
-    const struct sp_csr_single *entry = work->entries;
-    const float *x = work->x, *bias = ((const sp_conv_csr_f32 *)work->params)->bias;
-    for (int s = 0; s < work->segments; s++) {
-        const sp_csr_segment *segment = &work->segment[s];
-        float *partial = partial_f32(work, segment->row);
-        __m512 acc[4];
-        if (segment->first) {
-            SP_UNROLL for (int i = 0; i < vectors; i++) acc[i] = _mm512_set1_ps(bias[segment->row]);
-        } else {
-            SP_UNROLL for (int i = 0; i < vectors; i++) acc[i] = _mm512_load_ps(partial + 16 * i);
-        }
-        for (const struct sp_csr_single *end = entry + segment->steps; entry < end; entry++) {
-            const __m512 weight = _mm512_castsi512_ps(_mm512_set1_epi32(entry->weight));
-            const float *lanes = x + entry->offset;
-            SP_UNROLL for (int i = 0; i < vectors; i++) acc[i] =
-                _mm512_fmadd_ps(weight, _mm512_loadu_ps(lanes + 16 * i), acc[i]);
-        }
-        if (segment->last) {
-            finish_f32(work, segment->row, vectors, acc);
-        } else {
-            SP_UNROLL for (int i = 0; i < vectors; i++) _mm512_store_ps(partial + 16 * i, acc[i]);
-        }
-    }
-}
-
-void sp_conv_csr_f32_64_avx512vnni(const struct sp_csr_work *work)
-{
-    if (work->width == SP_CSR_WIDTH)
-        run_f32(work, 4);
-    else if (work->width == 32)
-        run_f32(work, 2);
-    else
-        run_f32(work, 1);
+    rows_f32[work->width / 8 - 1](work);
 }
 
 SP_TARGET_END

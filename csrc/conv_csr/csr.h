@@ -14,8 +14,10 @@
 
 #include "internal.h"
 
-enum { SP_CSR_WIDTH = 64 };    /* lanes of a whole block; a last block may have 32 or 16 */
-enum { SP_CSR_TOGETHER = 16 }; /* matrix products, nhwc: channels that are in one panel */
+enum { SP_CSR_WIDTH = 64 };     /* int8: lanes of a block; the last one may have 32 or 16 */
+enum { SP_CSR_F32_WIDTH = 72 }; /* float32: the most lanes of a block                    */
+enum { SP_CSR_WIDEST = 72 };    /* of these                                              */
+enum { SP_CSR_TOGETHER = 16 };  /* matrix products, nhwc: channels that are in one panel  */
 
 /* Bytes ahead of what is multiplied that entries are fetched: many streams of input keep the
  * hardware from noticing that entries follow each other. */
@@ -48,16 +50,21 @@ struct sp_csr_piece {
 struct sp_csr_work {
     const void *params; /* sp_conv_csr_s8 (blocks too) or sp_conv_csr_f32 */
     const void *x;      /* the block's first lane            */
-    int width;          /* lanes: 64, 32 or 16               */
+    int width;          /* lanes to compute                  */
+    int row_lanes;      /* of partial: lanes of a whole block */
     const sp_csr_segment *segment;
     int segments;
     const void *entries; /* of the first segment; the others' follow */
-    void *partial;       /* [O][64] int32 or float: sums of rows that consist of several segments */
-    void *y;             /* the block's first lane in channel 0 */
+    void
+        *partial; /* [O][row_lanes] int32 or float: sums of rows that consist of several segments */
+    void *y;      /* the block's first lane in channel 0 */
     const void *residual;
     int64_t channel_step; /* elements from one channel to the next, of y and residual */
-    int32_t *sums;        /* a matrix product: [out_c][64], where sums go as they are; or NULL */
-    int used;             /* a matrix product: lanes that are rows of the input */
+    const struct sp_csr_piece
+        *piece;    /* float32: where the lanes stand in y and residual, which then */
+    int pieces;    /* begin with the pass' first output pixel */
+    int32_t *sums; /* a matrix product: [out_c][64], where sums go as they are; or NULL */
+    int used;      /* a matrix product: lanes that are rows of the input */
 };
 typedef void sp_csr_fn(const struct sp_csr_work *work);
 
@@ -73,6 +80,7 @@ struct sp_csr_operator {
     int lane_channels; /* 4 in nc4hw4, where an element is a word of channels; else 1 */
     int is_product;    /* a matrix product: int32 sums, [lanes][out_c] */
     int nhwc;
+    int is_float;
 };
 void sp_csr_run(const struct sp_csr_operator *op, const sp_context *context);
 size_t sp_csr_scratch(const struct sp_csr_operator *op);
@@ -83,9 +91,15 @@ size_t sp_csr_scratch(const struct sp_csr_operator *op);
  * stride, so that every tap of every output row is a run of neighbouring lanes. */
 void sp_csr_fill_planes(const struct sp_csr_operator *op, const char *x, int images, int channel,
                         char *planes);
-/* The lanes of one block, for all channels, as [in_c][64]. */
+/* The lanes of one block, for some channels, as [channels][block]. fetch: whether the next block's
+ * pixels will be wanted soon. */
 void sp_csr_gather(const struct sp_csr_operator *op, const char *x, int pieces,
-                   const struct sp_csr_piece *piece, char *slab);
+                   const struct sp_csr_piece *piece, int channel, int channels, int fetch,
+                   char *slab);
+
+/* Every `step`-th of n elements. */
+typedef void sp_csr_copy_fn(char *to, const char *from, int n, int step);
+sp_csr_copy_fn sp_csr_copy_words_avx2; /* 4 bytes each */
 
 /* memcpy of at least one byte without a call, for few bytes: the last parts overlap. */
 SP_INLINE void sp_copy_lanes(void *to, const void *from, int n)

@@ -19,10 +19,10 @@ struct pass { /* some images at once */
 /* ---- scratch memory: the planes (of thread 0 alone), then what each thread has of its own ---- */
 
 struct layout {      /* offsets in bytes */
-    size_t slab;     /* SP_CSR_GATHERED: [in_c][64]                                   */
-    size_t output;   /* [rows][64]: blocks whose lanes are not neighbours in memory   */
-    size_t residual; /* [rows][64]                                                    */
-    size_t partial;  /* [rows][64], 4 bytes each                                      */
+    size_t slab;     /* SP_CSR_GATHERED: [channel_block][block]                          */
+    size_t output;   /* [rows][block]: blocks whose lanes are not neighbours in memory   */
+    size_t residual; /* [rows][block]                                                    */
+    size_t partial;  /* [rows][block], 4 bytes each                                      */
     size_t end;
 };
 
@@ -41,14 +41,15 @@ static int row_bytes(const struct sp_csr_operator *op)
 static struct layout scratch_layout(const struct sp_csr_operator *op)
 {
     const size_t bytes = (size_t)op->element_bytes;
-    const size_t block = (size_t)(output_planes(op) * op->lane_channels) * SP_CSR_WIDTH;
+    const size_t lanes = (size_t)op->lanes->block;
+    const size_t block = (size_t)(output_planes(op) * op->lane_channels) * lanes;
     struct layout l = {0};
     if (op->lanes->source == SP_CSR_PLANES)
         l.slab =
             SP_ROUND_UP((size_t)op->shape->in_c * (size_t)op->lanes->channel_lanes * bytes, 64);
     l.output = l.slab;
     if (op->lanes->source == SP_CSR_GATHERED)
-        l.output += (size_t)op->shape->in_c * SP_CSR_WIDTH * bytes;
+        l.output += (size_t)op->matrix->channel_block * lanes * bytes;
     l.residual = l.output + block * (op->is_product ? 4 : (size_t)row_bytes(op));
     l.partial = l.residual + (op->has_residual ? block * (size_t)row_bytes(op) : 0);
     l.end = l.partial + (op->matrix->split_rows ? block * 4 : 0);
@@ -135,18 +136,24 @@ static void copy_words(int pieces, const struct sp_csr_piece *piece, uint8_t *la
         sp_deinterleave_4(row, words, SP_CSR_WIDTH);
 }
 
-/* Copy the pieces of a panel's rows between [rows][64] lanes and an image's planes. */
+/* A panel's first segment. */
+static int panel_begin(const sp_csr_matrix *m, int panel)
+{
+    return m->part_segment[panel * m->parts];
+}
+
+/* Copy the pieces of a panel's rows between [rows][block] lanes and an image's planes. */
 static void copy_pieces(const struct pass *pass, int panel, int pieces,
                         const struct sp_csr_piece *piece, char *lanes, char *image, int to_image)
 {
     const sp_csr_matrix *m = pass->op->matrix;
     const int bytes = pass->op->element_bytes, channels = pass->op->lane_channels;
     const int64_t pixels = (int64_t)pass->op->shape->out_h * pass->op->shape->out_w;
-    for (int s = m->panel_segment[panel]; s < m->panel_segment[panel + 1]; s++) {
+    for (int s = panel_begin(m, panel); s < panel_begin(m, panel + 1); s++) {
         const int row = m->segments[s].row;
         if (!m->segments[s].last || row % channels) /* a word's channels are all in one panel */
             continue;
-        char *row_lanes = lanes + (int64_t)row * SP_CSR_WIDTH * row_bytes(pass->op);
+        char *row_lanes = lanes + (int64_t)row * pass->op->lanes->block * row_bytes(pass->op);
         char *plane = image + row / channels * pixels * bytes;
         if (channels == 4)
             copy_words(pieces, piece, (uint8_t *)row_lanes, plane, to_image);
@@ -175,7 +182,7 @@ static void lanes_to_pixels(const struct pass *pass, int panel, int pieces,
     const sp_csr_matrix *m = pass->op->matrix;
     sp_tiles_fn *tiles = sp_tiles_of(sp_ukernels[pass->op->ukernel].isa);
     const int channels = pass->op->shape->out_c;
-    for (int s = m->panel_segment[panel]; s < m->panel_segment[panel + 1]; s++) {
+    for (int s = panel_begin(m, panel); s < panel_begin(m, panel + 1); s++) {
         const int row = m->segments[s].row;
         if (!m->segments[s].last || row % SP_CSR_TOGETHER)
             continue;
@@ -193,7 +200,7 @@ static void store_product(const struct pass *pass, int panel, const int32_t *sum
 {
     const sp_csr_matrix *m = pass->op->matrix;
     const int columns = pass->op->shape->out_c;
-    for (int s = m->panel_segment[panel]; s < m->panel_segment[panel + 1]; s++) {
+    for (int s = panel_begin(m, panel); s < panel_begin(m, panel + 1); s++) {
         const int column = m->segments[s].row;
         if (!m->segments[s].last || column % SP_CSR_TOGETHER)
             continue;
@@ -206,48 +213,87 @@ static void store_product(const struct pass *pass, int panel, const int32_t *sum
     }
 }
 
+/* Lanes to compute for `rest` ones. */
+static int block_width(const struct sp_csr_operator *op, int rest)
+{
+    const int narrowest = sp_ukernels[op->ukernel].nr;
+    if (op->is_float)
+        return SP_ROUND_UP(rest, narrowest);
+    return SP_MAX(rest > 32 ? 64 : rest > 16 ? 32 : 16, narrowest);
+}
+
+/* All parts of a panel, one after the other. */
+static void run_parts(const struct pass *pass, int panel, int pieces,
+                      const struct sp_csr_piece *piece, int fetch, char *slab,
+                      struct sp_csr_work *work)
+{
+    const struct sp_csr_operator *op = pass->op;
+    const sp_csr_matrix *m = op->matrix;
+    const char *x = work->x;
+    const int64_t part_bytes =
+        (int64_t)m->channel_block * op->lanes->channel_lanes * op->element_bytes;
+    for (int part = 0; part < m->parts; part++) {
+        const int at = panel * m->parts + part, segment = m->part_segment[at];
+        work->segment = m->segments + segment;
+        work->segments = m->part_segment[at + 1] - segment;
+        work->entries = (const char *)m->entries + m->part_byte[at];
+        if (op->nhwc) { /* int8, which has one part */
+            pixels_to_lanes(pass, pieces, piece, op->shape->in_c, (const uint8_t *)pass->x, 1,
+                            (uint8_t *)slab);
+            work->x = slab;
+        } else if (op->lanes->source == SP_CSR_GATHERED) {
+            const int channel = part * m->channel_block;
+            const int channels = SP_MIN(m->channel_block, op->shape->in_c - channel);
+            sp_csr_gather(op, pass->x, pieces, piece, channel, channels, fetch, slab);
+            work->x = slab;
+        } else {
+            work->x = x + part * part_bytes;
+        }
+        pass->run(work);
+    }
+}
+
 static void run_block(void *pass_, int task, int thread)
 {
     const struct pass *pass = pass_;
     const struct sp_csr_operator *op = pass->op;
-    const sp_csr_matrix *m = op->matrix;
+    const int block = op->lanes->block;
     const size_t bytes = (size_t)op->element_bytes;
-    const int panel = task % m->panels, begin = task / m->panels * SP_CSR_WIDTH;
-    const int end = SP_MIN(begin + SP_CSR_WIDTH, pass->lanes), rest = end - begin;
-    const int width = SP_MAX(rest > 32 ? 64 : rest > 16 ? 32 : 16, sp_ukernels[op->ukernel].nr);
+    const int panel = task % op->matrix->panels, begin = task / op->matrix->panels * block;
+    const int end = SP_MIN(begin + block, pass->lanes), rest = end - begin;
+    const int width = block_width(op, rest);
     /* in place nothing may be read beyond the image: the last block begins earlier */
     const int first =
         op->lanes->source == SP_CSR_IN_PLACE ? SP_MIN(begin, pass->lanes - width) : begin;
 
-    struct sp_csr_piece piece[SP_CSR_WIDTH];
+    struct sp_csr_piece piece[SP_CSR_WIDEST];
     const int pieces = find_pieces(pass, begin, first, end, piece);
+    if (!pieces) /* padding between images */
+        return;
     const struct layout at = scratch_layout(op);
     char *own = pass->context->scratch + (size_t)thread * pass->context->scratch_per_thread;
-    const int segment = m->panel_segment[panel];
+    char *planes = pass->context->scratch;
     struct sp_csr_work work = {
         .params = op->params,
-        .x = pass->x + (size_t)first * bytes,
+        .x = (op->lanes->source == SP_CSR_PLANES ? planes : pass->x) + (size_t)first * bytes,
         .width = width,
-        .segment = m->segments + segment,
-        .segments = m->panel_segment[panel + 1] - segment,
-        .entries = (const char *)m->entries + m->panel_byte[panel],
+        .row_lanes = block,
         .partial = own + at.partial,
     };
-    if (op->lanes->source == SP_CSR_PLANES) {
-        work.x = pass->context->scratch + (size_t)first * bytes;
-    } else if (op->nhwc) {
-        pixels_to_lanes(pass, pieces, piece, op->shape->in_c, (const uint8_t *)pass->x, 1,
-                        (uint8_t *)own + at.slab);
-        work.x = own + at.slab;
-    } else if (op->lanes->source == SP_CSR_GATHERED) {
-        sp_csr_gather(op, pass->x, pieces, piece, own + at.slab);
-        work.x = own + at.slab;
-    }
     if (op->is_product) {
         work.sums = (int32_t *)(own + at.output);
         work.used = rest;
-        pass->run(&work);
+        run_parts(pass, panel, pieces, piece, end < pass->lanes, own + at.slab, &work);
         store_product(pass, panel, work.sums, begin, rest);
+        return;
+    }
+    if (op->is_float) {
+        work.y = pass->y;
+        work.residual = pass->residual;
+        work.channel_step = (int64_t)op->shape->out_h * op->shape->out_w;
+        work.piece = piece;
+        work.pieces = pieces;
+        run_parts(pass, panel, pieces, piece, end < pass->lanes, own + at.slab, &work);
         return;
     }
     if (piece[0].length == width && op->lane_channels == 1 &&
@@ -255,26 +301,26 @@ static void run_block(void *pass_, int task, int thread)
         work.y = pass->y + piece[0].output * bytes;
         work.residual = op->has_residual ? pass->residual + piece[0].output * bytes : NULL;
         work.channel_step = (int64_t)op->shape->out_h * op->shape->out_w;
-        pass->run(&work);
+        run_parts(pass, panel, pieces, piece, end < pass->lanes, own + at.slab, &work);
         return;
     }
     work.y = own + at.output;
     work.residual = own + at.residual;
-    work.channel_step = SP_CSR_WIDTH;
+    work.channel_step = block;
     if (op->nhwc) {
         if (op->has_residual)
             pixels_to_lanes(pass, pieces, piece, op->shape->out_c, (const uint8_t *)pass->residual,
                             0, (uint8_t *)own + at.residual);
-        pass->run(&work);
+        run_parts(pass, panel, pieces, piece, end < pass->lanes, own + at.slab, &work);
         lanes_to_pixels(pass, panel, pieces, piece, (const uint8_t *)own + at.output);
         return;
     }
     if (op->has_residual)
         copy_pieces(pass, panel, pieces, piece, own + at.residual, (char *)pass->residual, 0);
     if (op->shape->out_c % op->lane_channels) /* the last word's unused channels */
-        memset(own + at.output + op->shape->out_c * SP_CSR_WIDTH, 0,
-               (size_t)(output_planes(op) * op->lane_channels - op->shape->out_c) * SP_CSR_WIDTH);
-    pass->run(&work);
+        memset(own + at.output + op->shape->out_c * block, 0,
+               (size_t)((output_planes(op) * op->lane_channels - op->shape->out_c) * block));
+    run_parts(pass, panel, pieces, piece, end < pass->lanes, own + at.slab, &work);
     copy_pieces(pass, panel, pieces, piece, own + at.output, pass->y, 1);
 }
 
@@ -306,7 +352,7 @@ void sp_csr_run(const struct sp_csr_operator *op, const sp_context *context)
             pass.residual = (const char *)context->input[1] + image * out_image;
         if (l->source == SP_CSR_PLANES)
             sp_parallel(context->threads, s->in_c, fill_channel, &pass);
-        int blocks = (pass.lanes + SP_CSR_WIDTH - 1) / SP_CSR_WIDTH;
+        int blocks = (pass.lanes + l->block - 1) / l->block;
         sp_parallel(context->threads, blocks * op->matrix->panels, run_block, &pass);
     }
 }
@@ -325,7 +371,8 @@ static struct sp_csr_operator s8_operator(const sp_conv_csr_s8 *p)
                                     (uint8_t)p->x_zero_point,
                                     1,
                                     0,
-                                    p->nhwc};
+                                    p->nhwc,
+                                    0};
 }
 
 static struct sp_csr_operator block_operator(const sp_conv_csr_s8 *p)
@@ -338,7 +385,7 @@ static struct sp_csr_operator block_operator(const sp_conv_csr_s8 *p)
 static struct sp_csr_operator f32_operator(const sp_conv_csr_f32 *p)
 {
     return (struct sp_csr_operator){&p->shape,       &p->lanes, &p->matrix, p, p->ukernel, 4,
-                                    p->has_residual, 0,         1,          0, 0};
+                                    p->has_residual, 0,         1,          0, 0,          1};
 }
 
 void sp_op_conv_csr_s8(const void *params, const sp_context *context)

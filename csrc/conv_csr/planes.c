@@ -35,20 +35,37 @@ DEFINE_EVERY_SECOND(every_second_4_words, uint32_t, uint64_t, 4)
     } while (0)
 
 /* Every `step`-th of n elements. */
-static void copy_strided(char *to, const char *from, int n, int step, int element_bytes)
+static void copy_bytes(char *to, const char *from, int n, int step)
 {
     if (step == 1)
-        sp_copy_lanes(to, from, n * element_bytes);
-    else if (step == 2 && element_bytes == 1 && n > 16)
+        sp_copy_lanes(to, from, n);
+    else if (step == 2 && n > 16)
         COPY_EVERY_SECOND(every_second_16_bytes, 16, 1);
-    else if (step == 2 && element_bytes == 4 && n > 4)
-        COPY_EVERY_SECOND(every_second_4_words, 4, 4);
-    else if (element_bytes == 1)
+    else
         for (int i = 0; i < n; i++)
             to[i] = from[(int64_t)step * i];
+}
+
+static void copy_words(char *to, const char *from, int n, int step)
+{
+    if (step == 1)
+        sp_copy_lanes(to, from, 4 * n);
+    else if (step == 2 && n > 4)
+        COPY_EVERY_SECOND(every_second_4_words, 4, 4);
     else
         for (int i = 0; i < n; i++)
             memcpy(to + 4 * i, from + 4 * (int64_t)step * i, 4);
+}
+
+static sp_csr_copy_fn *find_copy(const struct sp_csr_operator *op)
+{
+    if (op->element_bytes == 1)
+        return copy_bytes;
+#ifdef SP_X86
+    if (sp_isa_includes(SP_ISA_AVX2))
+        return sp_csr_copy_words_avx2;
+#endif
+    return copy_words;
 }
 
 /* ---- planes ---- */
@@ -72,6 +89,7 @@ void sp_csr_fill_planes(const struct sp_csr_operator *op, const char *x, int ima
     const int64_t bytes = op->element_bytes;
     const int needed_h = s->out_h + (s->kernel_h - 1) * s->dilation_h / s->stride_h;
     const int needed_w = s->out_w + (s->kernel_w - 1) * s->dilation_w / s->stride_w;
+    sp_csr_copy_fn *const copy = find_copy(op);
     char *channel_planes = planes + (int64_t)channel * l->channel_lanes * bytes;
     memset(channel_planes, op->fill, (size_t)(l->channel_lanes * bytes));
     for (int a = 0; a < l->phases_h; a++)
@@ -92,7 +110,7 @@ void sp_csr_fill_planes(const struct sp_csr_operator *op, const char *x, int ima
                                     (int64_t)rows.first * l->row_width + columns.first) *
                                        bytes;
                 for (int r = rows.first; r < rows.last; r++) {
-                    copy_strided(to, from, n, s->stride_w, op->element_bytes);
+                    copy(to, from, n, s->stride_w);
                     from += (int64_t)s->stride_h * s->in_w * op->element_bytes;
                     to += (int64_t)l->row_width * op->element_bytes;
                 }
@@ -101,13 +119,14 @@ void sp_csr_fill_planes(const struct sp_csr_operator *op, const char *x, int ima
 }
 
 /* Images of one pixel: a matrix, whose rows become lanes. */
-static void gather_rows(const char *x, int channels, int rows, int element_bytes, char *slab)
+static void gather_rows(const char *x, int in_c, int channels, int rows, int block,
+                        int element_bytes, char *slab)
 {
     const int line = 64 / element_bytes; /* rows often lie in the same sets of a cache */
     for (int first = 0; first < channels; first += line)
         for (int i = 0; i < rows; i++)
             for (int c = first; c < SP_MIN(first + line, channels); c++) {
-                const int64_t from = (int64_t)i * channels + c, to = (int64_t)c * SP_CSR_WIDTH + i;
+                const int64_t from = (int64_t)i * in_c + c, to = (int64_t)c * block + i;
                 if (element_bytes == 1)
                     slab[to] = x[from];
                 else
@@ -115,23 +134,35 @@ static void gather_rows(const char *x, int channels, int rows, int element_bytes
             }
 }
 
+/* What the next block reads of a channel is fetched meanwhile: too little for the hardware to
+ * foresee. Bytes, at most. */
+enum { FETCH_BYTES = 1024 };
+
 void sp_csr_gather(const struct sp_csr_operator *op, const char *x, int pieces,
-                   const struct sp_csr_piece *piece, char *slab)
+                   const struct sp_csr_piece *piece, int channel, int channels, int fetch,
+                   char *slab)
 {
     const sp_conv_shape *s = op->shape;
     const size_t bytes = (size_t)op->element_bytes;
     const size_t channel_bytes = (size_t)s->in_h * s->in_w * bytes;
+    const int block = op->lanes->block;
+    sp_csr_copy_fn *const copy = find_copy(op);
+    x += (size_t)channel * channel_bytes;
     if (s->in_h * s->in_w == 1) {
         const struct sp_csr_piece *last = &piece[pieces - 1];
-        gather_rows(x + (size_t)piece[0].input * bytes, s->in_c, last->lane + last->length,
-                    op->element_bytes, slab);
+        gather_rows(x + (size_t)piece[0].input * bytes, s->in_c, channels,
+                    last->lane + last->length, block, op->element_bytes, slab);
         return;
     }
-    for (int c = 0; c < s->in_c; c++) {
-        char *lanes = slab + (size_t)c * SP_CSR_WIDTH * bytes;
+    const struct sp_csr_piece *last = &piece[pieces - 1];
+    const int64_t end = (last->input + (int64_t)last->length * s->stride_w) * bytes;
+    const int64_t next = fetch ? SP_MIN(end - piece[0].input * bytes, FETCH_BYTES) : 0;
+    for (int c = 0; c < channels; c++, x += channel_bytes) {
+        char *lanes = slab + (size_t)c * block * bytes;
         for (int i = 0; i < pieces; i++)
-            copy_strided(lanes + piece[i].lane * bytes,
-                         x + c * channel_bytes + piece[i].input * bytes, piece[i].length,
-                         s->stride_w, op->element_bytes);
+            copy(lanes + piece[i].lane * bytes, x + piece[i].input * bytes, piece[i].length,
+                 s->stride_w);
+        for (int64_t at = 0; at < next; at += 64)
+            __builtin_prefetch(x + end + at, 0, 2);
     }
 }

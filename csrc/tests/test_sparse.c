@@ -6,22 +6,23 @@
 
 #include "checks.h"
 
-enum { WIDTH = 64 /* lanes of a block */ };
+enum { WIDTH = 64 /* lanes of a block of int8 */ };
 
 /* Where the lanes come from, as csrc/sparing.h describes; in the simplest way. */
-static sp_csr_lanes make_lanes(const sp_conv_shape *s, int source)
+static sp_csr_lanes make_lanes(const sp_conv_shape *s, int source, int block)
 {
     const int pixels = s->out_h * s->out_w;
     if (source == SP_CSR_IN_PLACE)
-        return (sp_csr_lanes){source, 1, s->out_w, pixels, 1, 1, 0, pixels};
+        return (sp_csr_lanes){source, 1, s->out_w, pixels, 1, 1, 0, pixels, block};
     if (source == SP_CSR_GATHERED)
-        return (sp_csr_lanes){source, s->batch, s->out_w, pixels, 1, 1, 0, WIDTH};
+        return (sp_csr_lanes){source, s->batch, s->out_w, pixels, 1, 1, 0, block, block};
     const int reach = (s->kernel_h - 1) * s->dilation_h / s->stride_h;
     const int row = s->out_w + reach, image = (s->out_h + reach) * row;
-    const int lanes = SP_ROUND_UP(s->batch * image, WIDTH) + reach * row + reach;
+    const int lanes = SP_ROUND_UP(s->batch * image, block) + reach * row + reach;
     const int phases = SP_MIN(s->stride_h, (s->kernel_h - 1) * s->dilation_h + 1);
     return (sp_csr_lanes){source, s->batch, row,   image,
-                          phases, phases,   lanes, SP_ROUND_UP(lanes * phases * phases, 64)};
+                          phases, phases,   lanes, SP_ROUND_UP(lanes * phases * phases, 64),
+                          block};
 }
 
 static int64_t tap_offset(const sp_conv_shape *s, const sp_csr_lanes *l, int tap)
@@ -33,11 +34,12 @@ static int64_t tap_offset(const sp_conv_shape *s, const sp_csr_lanes *l, int tap
            y / s->stride_h * l->row_width + x / s->stride_w;
 }
 
-/* Packed rows. Each row is cut into two segments where `split`; a segment has whole windows. */
+/* Packed rows. Each row is cut into two segments where `split`, by input channels, which are parts
+ * where weights are float; a segment has whole windows. */
 struct packed {
     sp_csr_matrix matrix;
-    int32_t panel_segment[2];
-    int64_t panel_byte[1];
+    int32_t part_segment[3];
+    int64_t part_byte[2];
     sp_csr_segment *segments;
     int32_t *entries;
 };
@@ -60,22 +62,27 @@ static struct packed *pack_rows(const sp_conv_shape *s, const sp_csr_lanes *l, c
                                 int bytes, int k_group, int window, int split)
 {
     const int each = s->in_c / s->groups, columns = s->out_c / s->groups;
-    const int k = s->kernel_h * s->kernel_w * each, parts = split ? 2 : 1;
+    const int k = s->kernel_h * s->kernel_w * each, parts = split && s->in_c > 1 ? 2 : 1;
+    const int channel_block = (s->in_c + parts - 1) / parts, apart = bytes == 4;
     const int most = (k + k_group * window) * s->out_c * parts; /* entries */
     struct packed *p = allocate(sizeof *p);
     p->segments = allocate((size_t)(s->out_c * parts) * sizeof *p->segments);
     int32_t *entries = allocate((size_t)(most * (k_group + 1)) * 4);
     int done = 0, segment = 0;
-    for (int o = 0; o < s->out_c; o++)
-        for (int part = 0; part < parts; part++) {
+    for (int part = 0; part < parts; part++) {
+        p->part_byte[apart ? part : 0] = apart ? (int64_t)done * (k_group + 1) * 4 : 0;
+        for (int o = 0; o < s->out_c; o++) {
             int count = 0;
-            for (int i = k * part / parts; i < k * (part + 1) / parts; i++) {
+            for (int i = 0; i < k; i++) {
                 static const char zero[4];
                 const char *weight = (const char *)w + (size_t)(o * k + i) * (size_t)bytes;
-                if (memcmp(weight, zero, (size_t)bytes) == 0)
+                const int channel = o / columns * each + i % each - part * channel_block;
+                if (memcmp(weight, zero, (size_t)bytes) == 0 || channel < 0 ||
+                    channel >= channel_block)
                     continue;
-                const int channel = o / columns * each + i % each;
                 int64_t offset = (int64_t)channel * l->channel_lanes + tap_offset(s, l, i / each);
+                if (!apart)
+                    offset += (int64_t)part * channel_block * l->channel_lanes;
                 put_entry(entries + (done + count / k_group) * (k_group + 1), count % k_group,
                           k_group, offset, weight, bytes);
                 count++;
@@ -84,11 +91,19 @@ static struct packed *pack_rows(const sp_conv_shape *s, const sp_csr_lanes *l, c
             p->segments[segment++] = (sp_csr_segment){o, steps, part == 0, part == parts - 1};
             done += steps;
         }
+        p->part_segment[apart ? part + 1 : 1] = segment;
+    }
     p->entries = allocate((size_t)(done * (k_group + 1)) * 4); /* of its exact size */
     memcpy(p->entries, entries, (size_t)(done * (k_group + 1)) * 4);
     free(entries);
-    p->panel_segment[1] = segment;
-    p->matrix = (sp_csr_matrix){1, split, p->panel_segment, p->panel_byte, p->segments, p->entries};
+    p->matrix = (sp_csr_matrix){1,
+                                parts > 1,
+                                apart ? parts : 1,
+                                apart ? channel_block : s->in_c,
+                                p->part_segment,
+                                p->part_byte,
+                                p->segments,
+                                p->entries};
     return p;
 }
 
@@ -139,7 +154,7 @@ static void test_s8(int ukernel, sp_conv_shape s, int source, enum values kind, 
     uint8_t *planar_residual = to_nchw(residual, s.batch, pixels, s.out_c);
     uint8_t *y = allocate(out_elements(&s));
 
-    sp_conv_csr_s8 p = {.shape = s, .lanes = make_lanes(&s, source), .ukernel = ukernel};
+    sp_conv_csr_s8 p = {.shape = s, .lanes = make_lanes(&s, source, WIDTH), .ukernel = ukernel};
     struct packed *packed = pack_rows(&s, &p.lanes, narrow, 1, kernel->k_group, window, split);
     p.matrix = packed->matrix;
     p.x_zero_point = zero_point, p.window = window, p.epilogue = e.epilogue;
@@ -176,7 +191,8 @@ static void test_product(int ukernel, int m, int columns, int k, int threads)
     int32_t *sum = convolve(&s, x, w, zero_point), *y = allocate(out_elements(&s) * 4);
     for (int i = 0; i < m * columns; i++)
         sum[i] = (int32_t)((uint32_t)sum[i] + (uint32_t)e.bias[i % columns]);
-    sp_conv_csr_s8 p = {.shape = s, .lanes = make_lanes(&s, SP_CSR_GATHERED), .ukernel = ukernel};
+    sp_conv_csr_s8 p = {
+        .shape = s, .lanes = make_lanes(&s, SP_CSR_GATHERED, WIDTH), .ukernel = ukernel};
     struct packed *packed = pack_rows(&s, &p.lanes, narrow, 1, kernel->k_group, 1, m % 2);
     p.matrix = packed->matrix, p.window = 1, p.epilogue.bias = e.epilogue.bias;
     run_step(SP_GEMM_CSR_S8, &p, x, NULL, y, threads);
@@ -230,8 +246,9 @@ static struct packed *pack_blocks(const sp_conv_shape *s, const sp_csr_lanes *l,
     p->entries = allocate((size_t)done * 8); /* of its exact size */
     memcpy(p->entries, entries, (size_t)done * 8);
     free(entries);
-    p->panel_segment[1] = s->out_c;
-    p->matrix = (sp_csr_matrix){1, 0, p->panel_segment, p->panel_byte, p->segments, p->entries};
+    p->part_segment[1] = s->out_c;
+    p->matrix = (sp_csr_matrix){
+        1, 0, 1, s->in_c / 4, p->part_segment, p->part_byte, p->segments, p->entries};
     return p;
 }
 
@@ -265,7 +282,7 @@ static void test_blocks(int ukernel, sp_conv_shape s, int source, enum values ki
     uint8_t *words_residual = to_words(residual, images, pixels, s.out_c);
     uint8_t *y = allocate(out_bytes);
 
-    sp_conv_csr_s8 p = {.shape = s, .lanes = make_lanes(&s, source), .ukernel = ukernel};
+    sp_conv_csr_s8 p = {.shape = s, .lanes = make_lanes(&s, source, WIDTH), .ukernel = ukernel};
     struct packed *packed = pack_blocks(&s, &p.lanes, narrow, window);
     p.shape.in_c /= 4, p.matrix = packed->matrix;
     p.x_zero_point = zero_point, p.window = window, p.epilogue = e.epilogue;
@@ -309,19 +326,21 @@ static void test_words(int channels, int pixels, int threads)
     end_case();
 }
 
-static void test_f32(int ukernel, sp_conv_shape s, int source, int split, int threads)
+static void test_f32(int ukernel, sp_conv_shape s, int source, int block, int split, int threads)
 {
     const int taps = s.kernel_h * s.kernel_w, k = taps * s.in_c, pixels = s.out_h * s.out_w;
     char shape[150];
     describe_shape(&s, shape, sizeof shape);
-    begin_case("conv_csr_f32 %s, %s, source %d, split %d, threads %d", sp_ukernels[ukernel].name,
-               shape, source, split, threads);
+    begin_case("conv_csr_f32 %s, %s, source %d, block %d, split %d, threads %d",
+               sp_ukernels[ukernel].name, shape, source, block, split, threads);
     float *x = random_floats(in_elements(&s)), *residual = random_floats(out_elements(&s));
     float *w = random_floats((size_t)(s.out_c * k)), *bias = random_floats((size_t)s.out_c);
     for (int i = 0; i < s.out_c * k; i++)
         w[i] = random_between(0, 3) ? 0 : w[i];
     float *y = allocate(out_elements(&s) * sizeof *y);
-    sp_conv_csr_f32 p = {.shape = s, .lanes = make_lanes(&s, source), .ukernel = ukernel};
+    if (source == SP_CSR_IN_PLACE) /* nothing beyond the image may be read */
+        block = SP_MIN(block, pixels / 8 * 8);
+    sp_conv_csr_f32 p = {.shape = s, .lanes = make_lanes(&s, source, block), .ukernel = ukernel};
     struct packed *packed = pack_rows(&s, &p.lanes, w, 4, 1, 1, split);
     p.matrix = packed->matrix;
     p.bias = bias, p.lo = -20.0F, p.hi = 25.0F, p.has_residual = 1;
@@ -398,6 +417,6 @@ void test_sparse(int threads)
     for (int u = -1; (u = next_ukernel("conv_csr_f32", u)) >= 0;)
         for (int i = 0; i < LAYERS; i++) {
             struct layer layer = pick_layer(i);
-            test_f32(u, layer.shape, layer.source, i % 2, threads);
+            test_f32(u, layer.shape, layer.source, 8 * (1 + i % 9), i % 2, threads);
         }
 }
