@@ -63,6 +63,7 @@ def _block(total: int, floats: bool) -> int:
     """Lanes of a block. Of float32 all blocks are equally wide, so that none is nearly empty."""
     if not floats:
         return WIDTH
+    total = max(total, 1)  # an empty batch
     blocks = -(-total // F32_WIDTH)
     return -(-total // (blocks * F32_VECTOR)) * F32_VECTOR
 
