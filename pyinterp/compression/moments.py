@@ -7,6 +7,8 @@ of layer-wise reconstruction: Frantar et al., 2022, arXiv:2208.11580, section 3)
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -32,7 +34,7 @@ class Moments:
     """
 
     def __init__(self, groups: int, outputs: int, length: int, second: bool = True) -> None:
-        self.count = 0
+        self.groups, self.count = groups, 0
         self.second = second
         self.sums_y, self.sums_z = np.zeros((groups, outputs)), np.zeros((groups, length))
         self.sums_zz = np.zeros((groups, length, length) if second else (0, 0, 0))
@@ -56,9 +58,23 @@ class Moments:
         self.sums_yz += np.matmul(y, transposed)
         self.waiting.clear()
 
+    def wanting(self, pairs: Iterable[tuple[Array, Array]]) -> Moments:
+        """The same, but for other outputs y at all the places z."""
+        other = copy(self)
+        other.sums_y, other.sums_yz = np.zeros_like(self.sums_y), np.zeros_like(self.sums_yz)
+        for y, z in pairs:
+            other.sums_y += y.sum(axis=2, dtype=np.float64)
+            other.sums_yz += np.matmul(y, z.transpose(0, 2, 1))
+        return other
+
     def means(self) -> tuple[F64, F64]:
         """Of y, [groups, R], and of z, [groups, K]."""
         return self.sums_y / self.count, self.sums_z / self.count
+
+    def bias(self, weights: F64) -> F64:
+        """What gives the outputs of weights [groups, R, K] their means, [groups, R]."""
+        mean_y, mean_z = self.means()
+        return mean_y - (weights @ mean_z[..., None])[..., 0]
 
     def covariances(self, centered: bool) -> tuple[F64, F64]:
         """E[z z'] [groups, K, K] and E[y z'] [groups, R, K]; around the means if `centered`.

@@ -9,7 +9,8 @@ import numpy as np
 
 from ..evaluation import log_probabilities
 from ..model import Array, Model
-from .layerwise import LayerRepair, observed_moments, passed_on, repaired_layer
+from .layerwise import LayerRepair, passed_on, prior_of, repaired_layer
+from .observed import Observed
 from .spool import Spool
 from .submodel import Runner, stages
 
@@ -39,11 +40,11 @@ def divergences(
             wanted = answers(Runner(model, stage.starts, outputs), current)
             for node in stage.nodes:
                 if node.label in trials:
-                    first = trials[node.label][0]
-                    moments = observed_moments(model, model, stage, node, first, fitted, fitted)
+                    observed = Observed(model, model, stage, node, fitted, fitted)
+                    moments = observed.moments(trials[node.label][0].fit)
                     measured[node.label] = []
                     for repair in trials[node.label]:
-                        changed = repaired_layer(model, node, repair, moments)
+                        changed = repaired_layer(model, node, repair, moments, prior_of(observed))
                         got = answers(Runner(changed, stage.starts, outputs), current)
                         mean = sum(map(distance, wanted, got)) / len(wanted)
                         measured[node.label].append(mean)
