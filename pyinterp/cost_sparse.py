@@ -44,12 +44,12 @@ def _lanes(spec: ConvS8 | ConvF32, x: Shape, entries: int, element_bytes: int) -
     """Lanes computed for all images. x: shape of the input, in lanes' own channels."""
     floats = isinstance(spec, ConvF32)
     lanes = plan_lanes(spec.window, x, entries, element_bytes, floats=floats)
+    passes = -(-x[0] // max(lanes.images, 1))  # a batch may be empty
     if floats:
-        return -(-x[0] // lanes.images) * -(-lanes.total // F32_VECTOR) * F32_VECTOR
+        return passes * -(-lanes.total // F32_VECTOR) * F32_VECTOR
     whole, rest = divmod(lanes.total, WIDTH)
     partial = next(worth for most, worth in PARTIAL_BLOCKS.items() if rest <= most)
-    computed = whole * WIDTH + (partial if rest else 0)
-    return -(-x[0] // max(lanes.images, 1)) * computed  # a batch may be empty
+    return passes * (whole * WIDTH + (partial if rest else 0))
 
 
 def sparse_macs(spec: Spec, shapes: Sequence[Shape], weight_format: str) -> float:
