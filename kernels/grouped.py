@@ -3,31 +3,29 @@
 Products have whole COLUMN_GROUPs of output channels, and patches are copied tap by tap and group by
 group. Where groups are narrow, some of them share a product: each channel then meets weights of
 zero for its neighbours' inputs, in what would have been wasted otherwise, and taps are fewer.
+Integers only: a float channel that is infinite would make its neighbours NaN.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 
-from ..ops.fused_spec import ConvF32, ConvS8
+from ..ops.fused_spec import ConvS8
 from .step import Array
 
 COLUMN_GROUP = 16  # SP_COLUMN_GROUP in csrc/gemm_s8/gemm_s8.h
 
-Conv = TypeVar("Conv", ConvS8, ConvF32)
 
-
-def groups_to_join(spec: ConvS8 | ConvF32) -> int:
+def groups_to_join(spec: ConvS8) -> int:
     """How many neighbouring groups share a product: as many as fit COLUMN_GROUP output channels."""
     outputs = max(1, spec.weight.shape[0] // spec.groups)
     most = min(spec.groups, max(1, COLUMN_GROUP // outputs))
     return next(n for n in range(most, 0, -1) if spec.groups % n == 0)
 
 
-def join_groups(spec: Conv) -> Conv:
+def join_groups(spec: ConvS8) -> ConvS8:
     """The same convolution with groups joined; weights between channels that were of different
     groups are zero."""
     joined = groups_to_join(spec)

@@ -10,7 +10,6 @@ from ..ops import fused_spec as fs
 from ..ops.fused_shapes import output_shape
 from . import native
 from ._native import ffi, lib
-from .grouped import join_groups
 from .native_elementwise import check_size, fill_shape
 from .step import Array, ArraySpec, Layout, Shape, in_layout
 
@@ -61,7 +60,6 @@ def conv_f32(
         weight = native.aligned(spec.weight[:, 0].transpose(1, 2, 0))
         bias = native.aligned(spec.bias)
     else:
-        spec = join_groups(spec)
         ukernel = _choose_gemm(spec.weight.shape[0] // spec.groups)
         weight, bias = _pack(spec, ukernel.nr)
     params = ffi.new("sp_conv_f32 *")

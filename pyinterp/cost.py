@@ -138,7 +138,8 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
         work += sizes[-1] * DENSE_OUTPUT_MACS
         if spec.groups > 1 and kernel.backend == "c":
             taps = sizes[-1] // spec.weight.shape[0] * prod(spec.window.kernel)
-            groups = spec.groups // groups_to_join(spec)
+            joined = groups_to_join(spec) if isinstance(spec, ConvS8) else 1
+            groups = spec.groups // joined
             seconds += taps * groups * GROUPED_TAP_SECONDS[operator]
     if work:
         place = where_it_runs(kernel.backend)

@@ -13,6 +13,7 @@ from sparing.cost import Costs
 from sparing.kernels.grouped import groups_to_join, join_groups
 from sparing.kernels.registry import candidates
 from sparing.ops import fused
+from sparing.ops.fused_spec import ConvS8
 
 
 @pytest.mark.parametrize(
@@ -23,11 +24,13 @@ def test_as_many_groups_are_joined_as_fill_a_column_group(
     groups: int, outputs: int, joined: int
 ) -> None:
     case = conv_s8("case", (1, groups * 2, 3, 3), outputs, groups=groups)
+    assert isinstance(case.spec, ConvS8)
     assert groups_to_join(case.spec) == joined
 
 
 def test_joined_groups_compute_the_same() -> None:
     case = conv_s8("case", (2, 24, 6, 5), 32, groups=8, pads=(1, 1, 1, 1), x_zp=9)
+    assert isinstance(case.spec, ConvS8)
     wide = join_groups(case.spec)
     assert wide.groups == 2 and wide.weight.shape == (32, 12, 3, 3)
     assert np.count_nonzero(wide.weight) == np.count_nonzero(case.spec.weight)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sparing.kernels import sums
+from sparing.kernels.step import Array
 from sparing.kernels.sums import count_nonzeros, count_weights, per_weight, reach
 
 
@@ -18,7 +19,7 @@ def counting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(sums, "_native", lambda: None)
 
 
-def weights(shape: tuple[int, ...], dtype: type) -> sums.Array:
+def weights(shape: tuple[int, ...], dtype: type) -> Array:
     info, rng = np.iinfo(dtype), np.random.default_rng(0)
     values = rng.integers(info.min, info.max, shape, dtype, endpoint=True)
     values[rng.random(shape) < 0.7] = 0
@@ -59,7 +60,7 @@ def test_answers_are_kept_as_long_as_a_weight_that_cannot_change() -> None:
     asked = []
 
     @per_weight
-    def ask(weight: sums.Array) -> int:
+    def ask(weight: Array) -> int:
         asked.append(weight[0])
         return len(asked)
 
