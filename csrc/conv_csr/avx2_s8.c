@@ -80,7 +80,7 @@ typedef void end_fn(const struct sp_csr_work *work, const struct constants *k,
                : e->residual_mode == SP_RESIDUAL_ACCUMULATOR ? end_add_##vectors                   \
                : e->residual_mode == SP_RESIDUAL_QUANTIZED   ? end_add_quantized_##vectors         \
                : e->fits                                     ? end_fits_##vectors                  \
-                                                             : end_plain_##vectors;                \
+                                                             : end_plain_##vectors;                                                    \
     }
 DEFINE_ENDS(1)
 DEFINE_ENDS(2)
