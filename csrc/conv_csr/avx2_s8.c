@@ -76,11 +76,13 @@ typedef void end_fn(const struct sp_csr_work *work, const struct constants *k,
     static end_fn *find_end_##vectors(const struct sp_csr_work *work)                              \
     {                                                                                              \
         const sp_epilogue *e = &((const sp_conv_csr_s8 *)work->params)->epilogue;                  \
-        return work->sums                                    ? end_sums_##vectors                  \
-               : e->residual_mode == SP_RESIDUAL_ACCUMULATOR ? end_add_##vectors                   \
-               : e->residual_mode == SP_RESIDUAL_QUANTIZED   ? end_add_quantized_##vectors         \
-               : e->fits                                     ? end_fits_##vectors                  \
-                                                             : end_plain_##vectors;                                                    \
+        if (work->sums)                                                                            \
+            return end_sums_##vectors;                                                             \
+        if (e->residual_mode == SP_RESIDUAL_ACCUMULATOR)                                           \
+            return end_add_##vectors;                                                              \
+        if (e->residual_mode == SP_RESIDUAL_QUANTIZED)                                             \
+            return end_add_quantized_##vectors;                                                    \
+        return e->fits ? end_fits_##vectors : end_plain_##vectors;                                 \
     }
 DEFINE_ENDS(1)
 DEFINE_ENDS(2)
