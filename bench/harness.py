@@ -22,7 +22,7 @@ from ..kernels.registry import Backend
 from ..model import Array
 from ..session import Session, resolve_backend
 from .machine import INTEGER_MIXES, describe, pinned, resident_bytes
-from .peers import load_peer, peer_version, prepare_peer
+from .peers import load_peer, peer_version, prepare_peer, try_peer
 from .rounds import SETTLE, Contestant, blas_threads, interleave
 from .subjects import Subject, subject
 
@@ -159,7 +159,7 @@ class _Bench:
     def _entry(self, item: Subject, engine: str, threads: int) -> _Entry | None:
         integer, path = False, item.path
         if engine not in OURS:
-            found = self._peer_file(item, engine)
+            found = self._peer_file(item, engine, threads)
             if found is None:
                 return None
             path = found
@@ -184,13 +184,17 @@ class _Bench:
         size = path.stat().st_size
         return _Entry(item, engine, threads, loaded, added, outputs, contestant, integer, "", size)
 
-    def _peer_file(self, item: Subject, engine: str) -> Path | None:
+    def _peer_file(self, item: Subject, engine: str, threads: int) -> Path | None:
         """What the peer loads, or None where it is absent or cannot take the model."""
         if peer_version(engine) is None:
             self._miss(item, engine, "not installed")
             return None
         try:
-            return prepare_peer(engine, item.onnx, self.folder)
+            path = prepare_peer(engine, item.onnx, self.folder)
+            noise = self.folder / "trial.npz"
+            np.savez(noise, **item.feeds[0])  # type: ignore[arg-type]
+            try_peer(engine, path, threads, item.shapes, noise)
+            return path
         except RuntimeError as error:
             self._miss(item, engine, str(error))
             return None

@@ -6,6 +6,8 @@ same number of threads.
 
 from __future__ import annotations
 
+import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -36,6 +38,38 @@ def prepare_peer(name: str, path: Path, folder: Path) -> Path:
     Raises RuntimeError where the peer cannot convert the model.
     """
     return _convert_to_mnn(path, folder) if name == "mnn" else path
+
+
+def try_peer(
+    name: str, path: Path, threads: int, shapes: Mapping[str, tuple[int, ...]], noise: Path
+) -> None:
+    """Load and run a file on a peer in a process of its own: some engines crash on some models, and
+    would take the other contestants with them.
+
+    noise: an `.npz` of one batch of inputs. Raises RuntimeError where the process is killed by a
+    signal; errors of the peer are left for `load_peer` to raise.
+    """
+    given = [name, str(path), str(threads), json.dumps(dict(shapes)), str(noise)]
+    died = killed_by([sys.executable, "-c", _TRIAL, *given])
+    if died:
+        raise RuntimeError(f"{name} crashed on the model ({died})")
+
+
+_TRIAL = """
+import json, sys
+from pathlib import Path
+import numpy as np
+from sparing.bench.peers import load_peer
+name, path, threads, shapes, noise = sys.argv[1:]
+shapes = {key: tuple(shape) for key, shape in json.loads(shapes).items()}
+load_peer(name, Path(path), int(threads), shapes)(dict(np.load(noise)))
+"""
+
+
+def killed_by(command: list[str]) -> str:
+    """Name of the signal that ended a command, or "" where it ended by itself."""
+    code = subprocess.run(command, capture_output=True).returncode
+    return signal.Signals(-code).name if code < 0 else ""
 
 
 def load_peer(name: str, path: Path, threads: int, shapes: Mapping[str, tuple[int, ...]]) -> Run:

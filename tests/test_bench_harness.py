@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -218,3 +219,14 @@ def test_integer_models_are_checked_on_every_backend() -> None:
     feeds = [noise_feeds(model.inputs, default_shapes(model, 4))]
     assert not is_integer(Session(model, backend="numpy"))
     assert is_integer(Session(sparing.quantize(model, feeds), backend="numpy"))
+
+
+def test_an_engine_that_crashes_leaves_the_others_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    crash = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"]
+    assert peers.killed_by(crash) == "SIGSEGV"
+    assert peers.killed_by([sys.executable, "-c", "raise SystemExit(3)"]) == ""
+    monkeypatch.setattr(peers, "killed_by", lambda command: "SIGSEGV")
+    with pytest.raises(RuntimeError, match=r"openvino crashed on the model \(SIGSEGV\)"):
+        peers.try_peer("openvino", tmp_path / "a.onnx", 1, {"x": (1, 3)}, tmp_path / "a.npz")
