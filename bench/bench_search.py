@@ -16,8 +16,8 @@ from importlib.resources import as_file, files
 
 from .. import evaluation
 from ..compression.quantize import quantize
-from ..compression.search import compress
-from ..compression.search_costs import stored_bytes
+from ..compression.search.compress import compress
+from ..compression.search.costs import stored_bytes
 from ..console import print_table
 from ..formats import load
 from ..image_data import Images, images

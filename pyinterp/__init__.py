@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .compression.mixed_precision import sensitivity as sensitivity
     from .compression.prune import prune as prune
     from .compression.quantize import quantize as quantize
-    from .compression.search import compress as compress
+    from .compression.search.compress import compress as compress
     from .compression.storage_float import store_floats as store_floats
     from .evaluation import evaluate as evaluate
     from .formats import load as load
@@ -35,7 +35,7 @@ _HOMES = {
     "Node": "model",
     "Session": "session",
     "TensorInfo": "model",
-    "compress": "compression.search",
+    "compress": "compression.search.compress",
     "errors": "",
     "evaluate": "evaluation",
     "finetune": "compression.finetune",

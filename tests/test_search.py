@@ -16,8 +16,8 @@ from search_subject import FEW, Agreement, Constant, agreement, images, network
 import sparing
 from sparing import tuning
 from sparing.compression.recipe import Recipe, apply_recipe, load_recipe
-from sparing.compression.search_costs import stored_bytes
-from sparing.compression.search_space import recipe_text
+from sparing.compression.search.costs import stored_bytes
+from sparing.compression.search.space import recipe_text
 from sparing.cost import costs_path
 from sparing.errors import InputError, ModelError, SparingError
 from sparing.kernels.registry import available_backends

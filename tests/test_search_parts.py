@@ -12,11 +12,11 @@ from search_subject import images
 from sparing.compression.prune import prune
 from sparing.compression.quantize import quantize
 from sparing.compression.recipe import Recipe, apply_recipe, load_recipe
-from sparing.compression.search_costs import Latency, Size, StandIns, planned_seconds
-from sparing.compression.search_front import worthwhile
-from sparing.compression.search_losses import DRAWN, LayerTask, measure_layer, sample
-from sparing.compression.search_options import options_for
-from sparing.compression.search_space import (
+from sparing.compression.search.costs import Latency, Size, StandIns, planned_seconds
+from sparing.compression.search.front import worthwhile
+from sparing.compression.search.losses import DRAWN, LayerTask, measure_layer, sample
+from sparing.compression.search.options import options_for
+from sparing.compression.search.space import (
     FLOAT,
     Choice,
     Configuration,

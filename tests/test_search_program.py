@@ -7,10 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
-from sparing.compression.search_front import POINTS, Point, thinned
-from sparing.compression.search_program import BUCKETS, front
-from sparing.compression.search_space import Configuration
-from sparing.compression.search_verify import Verified, back_off
+from sparing.compression.search.front import POINTS, Point, thinned
+from sparing.compression.search.program import BUCKETS, front
+from sparing.compression.search.space import Configuration
+from sparing.compression.search.verify import Verified, back_off
 
 Table = list[list[float]]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sparing.compression.search_state import SearchState
+from sparing.compression.search.state import SearchState
 from sparing.errors import FormatError, InputError
 
 WHO = {"model": "abc", "seed": 0}

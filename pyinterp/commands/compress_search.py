@@ -14,7 +14,7 @@ from ..console import print_table, progress
 from .arguments import add_backend, positive, preprocessing
 
 if TYPE_CHECKING:
-    from ..compression.search_report import Found
+    from ..compression.search.report import Found
     from ..image_data import Images
     from ..model import Model
     from ..session import Session
@@ -87,9 +87,9 @@ class Score:
 
 
 def run_search(parsed: argparse.Namespace, model: Model, calibration: Images) -> Found:
-    from ..compression.search import search
-    from ..compression.search_options import options_for
-    from ..compression.search_space import SPARSITIES, recipe_text
+    from ..compression.search.compress import search
+    from ..compression.search.options import options_for
+    from ..compression.search.space import SPARSITIES, recipe_text
     from .inputs import open_images
 
     options = options_for(parsed.max_drop, parsed.target, parsed.seed, SPARSITIES, None, None, 8)
@@ -121,7 +121,7 @@ def _workers(count: int) -> Iterator[Executor | None]:
 
 
 def print_found(found: Found, saved_recipe: str | None) -> None:
-    from ..compression.search_report import print_front
+    from ..compression.search.report import print_front
 
     print_front(found)
     if found.best is None:
@@ -134,7 +134,7 @@ def print_found(found: Found, saved_recipe: str | None) -> None:
 
 def found_facts(found: Found) -> dict[str, Any]:
     """What --json prints of a search."""
-    from ..compression.search_report import described
+    from ..compression.search.report import described
 
     return {
         "target": found.target,

@@ -16,24 +16,24 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from importlib.metadata import version
 
-from .. import console
-from ..cost import where_it_runs
-from ..cpus import usable_cpus
-from ..errors import InputError
-from ..fold import simplify
-from ..model import Model
-from ..session import BackendChoice, resolve_backend
-from .calibrate import Feeds
-from .layers import refuse_quantized, weights_digest
-from .opset import raise_opset
-from .search_costs import CostModel, Latency, Size, StandIns, default_granularities
-from .search_losses import sample
-from .search_options import SearchOptions, check_calibration, options_for
-from .search_report import Found, described, print_front
-from .search_run import Search, Show
-from .search_space import SPARSITIES, space_of
-from .search_state import SearchState
-from .search_work import Evaluate, check_picklable
+from ... import console
+from ...cost import where_it_runs
+from ...cpus import usable_cpus
+from ...errors import InputError
+from ...fold import simplify
+from ...model import Model
+from ...session import BackendChoice, resolve_backend
+from ..calibrate import Feeds
+from ..layers import refuse_quantized, weights_digest
+from ..opset import raise_opset
+from .costs import CostModel, Latency, Size, StandIns, default_granularities
+from .losses import sample
+from .options import SearchOptions, check_calibration, options_for
+from .report import Found, described, print_front
+from .run import Search, Show
+from .space import SPARSITIES, space_of
+from .state import SearchState
+from .work import Evaluate, check_picklable
 
 RANGES = 4  # images that stand-ins take their ranges from
 

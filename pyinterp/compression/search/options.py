@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import get_args
 
-from ..errors import InputError
-from .granularity import granularity_of
-from .search_costs import Target
+from ...errors import InputError
+from ..granularity import granularity_of
+from .costs import Target
 
 WEIGHT_BITS = {"latency": (8,), "size": (8, 4)}  # narrower weights run no faster; files pack 4 bits
 

@@ -7,20 +7,20 @@ from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from typing import TypeAlias
 
-from ..errors import SparingError
-from ..kernels.registry import Backend
-from ..model import Model
-from .calibrate import Feeds
-from .recipe import apply_recipe
-from .search_costs import CostModel
-from .search_front import Point, pareto_front, thinned, worthwhile
-from .search_losses import LayerTask, measure_layer
-from .search_options import SearchOptions
-from .search_report import Found
-from .search_space import FLOAT, Choice, Space
-from .search_state import SearchState
-from .search_verify import Verified, back_off
-from .search_work import Evaluate, ScoreTask, apply_and_score, spread
+from ...errors import SparingError
+from ...kernels.registry import Backend
+from ...model import Model
+from ..calibrate import Feeds
+from ..recipe import apply_recipe
+from .costs import CostModel
+from .front import Point, pareto_front, thinned, worthwhile
+from .losses import LayerTask, measure_layer
+from .options import SearchOptions
+from .report import Found
+from .space import FLOAT, Choice, Space
+from .state import SearchState
+from .verify import Verified, back_off
+from .work import Evaluate, ScoreTask, apply_and_score, spread
 
 # Opens a progress bar; the context gives a function to call with advances.
 Show: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]

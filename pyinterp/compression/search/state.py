@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import FormatError, InputError
-from ..formats.atomic import write_atomically
+from ...errors import FormatError, InputError
+from ...formats.atomic import write_atomically
 
 KINDS = ("losses", "scores", "costs")
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import TypeAlias, TypeVar
 
-from ..errors import InputError
-from ..kernels.registry import Backend
-from ..model import Model
-from ..session import Session
-from .calibrate import Feeds
-from .recipe import Recipe, apply_recipe
+from ...errors import InputError
+from ...kernels.registry import Backend
+from ...model import Model
+from ...session import Session
+from ..calibrate import Feeds
+from ..recipe import Recipe, apply_recipe
 
 Evaluate: TypeAlias = Callable[[Session], float]
 

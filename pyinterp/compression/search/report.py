@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from ..console import print_table
-from ..model import Model
-from .recipe import Recipe
-from .search_costs import Target
-from .search_space import Configuration
-from .search_verify import Verified
+from ...console import print_table
+from ...model import Model
+from ..recipe import Recipe
+from .costs import Target
+from .space import Configuration
+from .verify import Verified
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..model import Model
-from .layers import is_layer
-from .recipe import Recipe
+from ...model import Model
+from ..layers import is_layer
+from ..recipe import Recipe
 
 # What stays of a layer's weights shrinks by about the square root of 2 from one to the next.
 SPARSITIES = (0.0, 0.3, 0.5, 0.65, 0.75, 0.82, 0.88, 0.94)

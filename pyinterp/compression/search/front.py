@@ -9,9 +9,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from .search_costs import CostModel
-from .search_program import front as least_losses
-from .search_space import Choice, Configuration, Space
+from .costs import CostModel
+from .program import front as least_losses
+from .space import Choice, Configuration, Space
 
 # A choice costs this much of any that is more careful, at most: less is noise of measuring.
 WORTHWHILE = 0.98

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import InputError, QuantizationError
-from ..model import Array, Model
-from .calibrate import Feeds
-from .layers import is_layer
-from .recipe import Recipe, apply_recipe
-from .search_space import Choice, Configuration, Space
-from .sensitivity import MEASURED, answers, distance
-from .spool import Spool
-from .submodel import Runner, between, single_images, stages
+from ...errors import InputError, QuantizationError
+from ...model import Array, Model
+from ..calibrate import Feeds
+from ..layers import is_layer
+from ..recipe import Recipe, apply_recipe
+from ..sensitivity import MEASURED, answers, distance
+from ..spool import Spool
+from ..submodel import Runner, between, single_images, stages
+from .space import Choice, Configuration, Space
 
 DRAWN = 2 * MEASURED  # images: one half compresses layers, the other measures what that does
 DIGITS = 6  # kept of a loss: sums of floats may differ in the last bits between machines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from .search_front import Point
+from .front import Point
 
 TOGETHER = 3  # verifications of a round, whatever the executor: the same are made with any
 

@@ -12,20 +12,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeAlias
 
-from ..cost import Costs, saved_costs
-from ..formats.container_tensors import encode
-from ..kernel_choice import Option, choose, layouts_of, options_of
-from ..kernels.registry import KERNELS, Backend, candidates
-from ..kernels.step import ArraySpec, Layout
-from ..lower import lower
-from ..lowered import Lowered, View
-from ..model import Model, Tensor
-from ..ops.fused_spec import Dequantize, OutputRange, Quantize
-from ..tuning import tune
-from .calibrate import Feeds
-from .prune import prune
-from .quantize import quantize
-from .search_space import FLOAT, Choice, Configuration, Space
+from ...cost import Costs, saved_costs
+from ...formats.container_tensors import encode
+from ...kernel_choice import Option, choose, layouts_of, options_of
+from ...kernels.registry import KERNELS, Backend, candidates
+from ...kernels.step import ArraySpec, Layout
+from ...lower import lower
+from ...lowered import Lowered, View
+from ...model import Model, Tensor
+from ...ops.fused_spec import Dequantize, OutputRange, Quantize
+from ...tuning import tune
+from ..calibrate import Feeds
+from ..prune import prune
+from ..quantize import quantize
+from .space import FLOAT, Choice, Configuration, Space
 
 Target: TypeAlias = Literal["latency", "size"]
 Shapes: TypeAlias = Mapping[str, tuple[int, ...]]

@@ -1,0 +1,1 @@
+"""The search for a compression that keeps the score: `sparing.compress`."""
