@@ -192,7 +192,7 @@ class _Bench:
         try:
             path = prepare_peer(engine, item.onnx, self.folder)
             noise = self.folder / "trial.npz"
-            np.savez(noise, **item.feeds[0])  # type: ignore[arg-type]
+            np.savez(noise, *item.feeds[0].values())
             try_peer(engine, path, threads, item.shapes, noise)
             return path
         except RuntimeError as error:

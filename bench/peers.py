@@ -46,8 +46,8 @@ def try_peer(
     """Load and run a file on a peer in a process of its own: some engines crash on some models, and
     would take the other contestants with them.
 
-    noise: an `.npz` of one batch of inputs. Raises RuntimeError where the process is killed by a
-    signal; errors of the peer are left for `load_peer` to raise.
+    noise: an `.npz` of one batch of inputs, in the order of `shapes`. Raises RuntimeError where the
+    process is killed by a signal; errors of the peer are left for `load_peer` to raise.
     """
     given = [name, str(path), str(threads), json.dumps(dict(shapes)), str(noise)]
     died = killed_by([sys.executable, "-c", _TRIAL, *given])
@@ -62,7 +62,9 @@ import numpy as np
 from sparing.bench.peers import load_peer
 name, path, threads, shapes, noise = sys.argv[1:]
 shapes = {key: tuple(shape) for key, shape in json.loads(shapes).items()}
-load_peer(name, Path(path), int(threads), shapes)(dict(np.load(noise)))
+run = load_peer(name, Path(path), int(threads), shapes)
+with np.load(noise) as arrays:
+    run(dict(zip(shapes, arrays.values(), strict=True)))
 """
 
 
