@@ -3,7 +3,6 @@
 #include "csr.h"
 
 #include "interleave.h"
-#include "operators.h"
 #include "pixels.h"
 #include "ukernels.h"
 
@@ -355,90 +354,4 @@ void sp_csr_run(const struct sp_csr_operator *op, const sp_context *context)
         int blocks = (pass.lanes + l->block - 1) / l->block;
         sp_parallel(context->threads, blocks * op->matrix->panels, run_block, &pass);
     }
-}
-
-/* ---- the operators ---- */
-
-static struct sp_csr_operator s8_operator(const sp_conv_csr_s8 *p)
-{
-    return (struct sp_csr_operator){&p->shape,
-                                    &p->lanes,
-                                    &p->matrix,
-                                    p,
-                                    p->ukernel,
-                                    1,
-                                    p->epilogue.residual_mode != 0,
-                                    (uint8_t)p->x_zero_point,
-                                    1,
-                                    0,
-                                    p->nhwc,
-                                    0};
-}
-
-static struct sp_csr_operator block_operator(const sp_conv_csr_s8 *p)
-{
-    struct sp_csr_operator op = s8_operator(p);
-    op.element_bytes = op.lane_channels = 4;
-    return op;
-}
-
-static struct sp_csr_operator f32_operator(const sp_conv_csr_f32 *p)
-{
-    return (struct sp_csr_operator){&p->shape,       &p->lanes, &p->matrix, p, p->ukernel, 4,
-                                    p->has_residual, 0,         1,          0, 0,          1};
-}
-
-void sp_op_conv_csr_s8(const void *params, const sp_context *context)
-{
-    struct sp_csr_operator op = s8_operator(params);
-    sp_csr_run(&op, context);
-}
-
-size_t sp_scratch_conv_csr_s8(const void *params)
-{
-    struct sp_csr_operator op = s8_operator(params);
-    return sp_csr_scratch(&op);
-}
-
-void sp_op_conv_block_s8(const void *params, const sp_context *context)
-{
-    struct sp_csr_operator op = block_operator(params);
-    sp_csr_run(&op, context);
-}
-
-size_t sp_scratch_conv_block_s8(const void *params)
-{
-    struct sp_csr_operator op = block_operator(params);
-    return sp_csr_scratch(&op);
-}
-
-static struct sp_csr_operator product_operator(const sp_conv_csr_s8 *p)
-{
-    struct sp_csr_operator op = s8_operator(p);
-    op.is_product = 1;
-    return op;
-}
-
-void sp_op_gemm_csr_s8(const void *params, const sp_context *context)
-{
-    struct sp_csr_operator op = product_operator(params);
-    sp_csr_run(&op, context);
-}
-
-size_t sp_scratch_gemm_csr_s8(const void *params)
-{
-    struct sp_csr_operator op = product_operator(params);
-    return sp_csr_scratch(&op);
-}
-
-void sp_op_conv_csr_f32(const void *params, const sp_context *context)
-{
-    struct sp_csr_operator op = f32_operator(params);
-    sp_csr_run(&op, context);
-}
-
-size_t sp_scratch_conv_csr_f32(const void *params)
-{
-    struct sp_csr_operator op = f32_operator(params);
-    return sp_csr_scratch(&op);
 }
