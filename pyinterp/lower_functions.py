@@ -32,7 +32,7 @@ UNARY = frozenset(
 )
 # with constants of one element, or with the tensor itself
 ARITHMETIC = frozenset(("Add", "Sub", "Mul", "Div", "Pow", "Min", "Max"))
-_IN_CHAINS = UNARY | ARITHMETIC | {"Relu", "Clip"}
+IN_CHAINS = UNARY | ARITHMETIC | {"Relu", "Clip"}
 
 
 @dataclass(slots=True)
@@ -101,7 +101,7 @@ def _find_chain(v: QuantizedValues, last: Node) -> _Chain | None:
     pending, shapes = [last], v.graph.facts.shapes
     while pending:
         node = pending.pop()
-        if node.op_type not in _IN_CHAINS:
+        if node.op_type not in IN_CHAINS:
             return None
         for name in filter(None, node.inputs):
             constant = v.graph.constant(name)

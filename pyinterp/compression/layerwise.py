@@ -25,10 +25,10 @@ from ..model import Array, Model, Node, Tensor
 from .brain_surgeon import F64, Mask, Select, best_values, prune_matrix
 from .layers import with_bias
 from .moments import Moments
-from .observed import Observed
+from .observed import Observed, passed_on
 from .rounding import fit
 from .spool import Spool
-from .submodel import Runner, Stage, stages
+from .submodel import stages
 
 # The pull towards the old weights is that of so many images, so that few images do not fit the
 # weights to themselves. With 60 images of EfficientNet-Lite0's calibration set, this one gives the
@@ -81,9 +81,9 @@ def repair_layers(
                     if on_layer is not None:
                         on_layer(node.label)
             if number + 1 < len(found):
-                wanted = found[number + 1].starts
+                starts = {name: name for name in found[number + 1].starts}
                 old, new = (
-                    opened.enter_context(passed_on(changed, stage, wanted, spool))
+                    opened.enter_context(passed_on(changed, stage, starts, spool))
                     for changed, spool in ((original, old), (pruned, new))
                 )
     return pruned
@@ -98,14 +98,6 @@ def _refuse_shared(model: Model, repairs: Mapping[str, LayerRepair]) -> None:
                     f"repair: {node.label!r} shares {name!r} with another node: ignore both, or use"
                     " repair 'none'"
                 )
-
-
-def passed_on(model: Model, stage: Stage, wanted: tuple[str, ...], before: Spool) -> Spool:
-    """What the next stage starts from, for each image."""
-    runner, after = Runner(model, stage.starts, wanted), Spool()
-    for values in before:
-        after.append(runner.run(values))
-    return after
 
 
 def prior_of(observed: Observed) -> float:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -44,15 +44,19 @@ def clamp_behind(model: Model, node: Node) -> Clamp | None:
 class Observed:
     """Of layer `node` in the stage of two models that feeds `old` and `new` enter.
 
-    original, pruned: the model as it was, and with the layers before this one compressed.
+    original, compressed: the model as it was, and with the layers before this one compressed.
+    names: value of the graph -> the one that stands for it in `compressed`, where that has another
+    name. The wanted output is the original's or, where a residual is added, the original sum less
+    the residual of the compressed model.
     """
 
     original: Model
-    pruned: Model
+    compressed: Model
     stage: Stage
     node: Node
     old: Spool
     new: Spool
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def clamp(self) -> Clamp | None:
@@ -73,13 +77,14 @@ class Observed:
         Raises InputError where a calibration image gives NaN or infinity.
         """
         node, starts = self.node, self.stage.starts
-        source, output = node.inputs[0], node.outputs[0]
+        source, output = self.names.get(node.inputs[0], node.inputs[0]), node.outputs[0]
         patches = Patches(node, self.original.weights[node.inputs[1]].numpy())
         total, residual = wanted_output(self.original, node)
+        residual = self.names.get(residual, residual)
         original_part = Runner(self.original, starts, [output, total])
-        pruned_part = Runner(self.pruned, starts, [source, *filter(None, [residual])])
-        for original_values, pruned_values in zip(self.old, self.new, strict=True):
-            wanted, read = original_part.run(original_values), pruned_part.run(pruned_values)
+        compressed_part = Runner(self.compressed, starts, [source, *filter(None, [residual])])
+        for old_values, new_values in zip(self.old, self.new, strict=True):
+            wanted, read = original_part.run(old_values), compressed_part.run(new_values)
             y = wanted[output]
             if residual and wanted[total].shape == y.shape:  # else the layer is broadcast
                 y = wanted[total] - read[residual]
@@ -99,3 +104,14 @@ class Observed:
         if found is None:
             raise InputError("calibration: expected feeds with at least one image, got none")
         return found
+
+
+def passed_on(model: Model, stage: Stage, names: Mapping[str, str], before: Spool) -> Spool:
+    """What leaves a stage, for each row. names: value to keep -> value of `model` that stands for
+    it.
+    """
+    runner, after = Runner(model, stage.starts, names.values()), Spool()
+    for values in before:
+        computed = runner.run(values)
+        after.append({name: computed[inside] for name, inside in names.items()})
+    return after

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..lower_functions import IN_CHAINS
 from ..model import Model, Node
 from .layers import is_layer
 
@@ -22,13 +23,6 @@ _ARITHMETIC = frozenset({"Add", "Mul"})
 _POOLS = frozenset({"AveragePool", "GlobalAveragePool"})
 _TABLES = frozenset({"HardSigmoid", "HardSwish", "LeakyRelu", "Sigmoid"})
 _CLAMPS = frozenset({"Clip", "Relu"})
-# What makes one table together, however many follow each other on one tensor (`lower_functions`).
-_IN_CHAINS = frozenset(
-    (
-        *("Abs", "Elu", "Erf", "Exp", "Gelu", "Mish", "Neg", "Selu", "Softplus", "Sqrt", "Swish"),
-        *("Tanh", "Add", "Div", "Max", "Min", "Mul", "Pow", "Sub", *_TABLES, *_CLAMPS),
-    )
-)
 # Every output value is one of the inputs' values (or 0): the same scale serves.
 _MOVES = frozenset(
     ("Flatten", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
@@ -121,7 +115,7 @@ class _Chains:
 
     def _roots(self, node: Node, more: Mapping[str, str]) -> set[str] | None:
         """The quantized tensors that a node's result is a function of; None where it is none."""
-        if node.op_type not in _IN_CHAINS or any(node.outputs[1:]):
+        if node.op_type not in IN_CHAINS or any(node.outputs[1:]):
             return None
         found = set()
         for name in filter(None, node.inputs):

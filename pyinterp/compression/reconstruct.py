@@ -20,14 +20,15 @@ import numpy as np
 from ..errors import InputError
 from ..model import Array, Model, Node
 from .brain_surgeon import best_values
-from .moments import F64, Moments, Patches
+from .moments import F64, Moments
+from .observed import Observed, passed_on
 from .parameters import Quantizer, quantize_layer, quantize_weights
 from .placement import Placement
 from .qdq_writer import Layer, Written
 from .quantize_options import LayerOptions
 from .rounding import fit, independent_scale, round_weights
 from .spool import Spool
-from .submodel import Runner, Stage, stages, wanted_output
+from .submodel import Stage, stages
 
 # Of the mean diagonal of the Hessian. GPTQ's 0.01 is for millions of samples; a hundred images fit
 # the weights to themselves. Chosen within one calibration set: 60 images calibrate, 40 compare.
@@ -87,9 +88,9 @@ def reconstruct(job: Job, written: Written, images: Spool) -> Written:
         if number + 1 < len(found):
             names = found[number + 1].starts
             before = floats, quantized
-            floats = _passed(job.original, stage, {name: name for name in names}, floats)
+            floats = passed_on(job.original, stage, {name: name for name in names}, floats)
             behind = {name: written.dequantized.get(name, name) for name in names}
-            quantized = _passed(written.model, stage, behind, quantized)
+            quantized = passed_on(written.model, stage, behind, quantized)
             for spool in before:
                 if spool is not images:
                     spool.close()
@@ -106,10 +107,10 @@ def _repaired(
     options, rows = job.options[node.label], _rows(job.model, node)
     if rows.shape[0] * rows.shape[2] ** 2 > LARGEST_MOMENTS:
         options = replace(options, rounding="nearest")
-    groups, outputs, length = rows.shape
-    moments = Moments(groups, outputs, length, options.rounding != "nearest")
-    _observe(job, written, stage, node, floats, quantized, moments)
     site = written.sites[node.label]
+    names = {**written.dequantized, node.inputs[0]: site.input}
+    observed = Observed(job.original, written.model, stage, node, floats, quantized, names)
+    moments = observed.moments(options.rounding != "nearest")
     stored = np.moveaxis(written.model.weights[site.weight].numpy(), site.axis, 0)
     scale = written.model.weights[site.weight_scale].numpy().astype(np.float64)
     bias: F64 | None = None
@@ -120,8 +121,7 @@ def _repaired(
     else:
         new, scale = _rounded(rows, bias, scale, options, moments)
     if bias is not None and options.bias_correction:
-        mean_y, mean_z = moments.means()
-        bias = (mean_y - (new @ mean_z[..., None])[..., 0]).reshape(-1)
+        bias = moments.bias(new).reshape(-1)
     return layer_integers(
         job.placement, job.quantizers, options, node, new.reshape(stored.shape), bias, scale
     )
@@ -146,43 +146,6 @@ def layer_integers(
     x = quantizers[placement.root(node.inputs[0])]
     y = quantizers[placement.root(placement.result(node))]
     return quantize_layer(weight, bias, x, y.scale, bits, per_channel, node.label, scale, power)
-
-
-def _observe(
-    job: Job,
-    written: Written,
-    stage: Stage,
-    node: Node,
-    floats: Spool,
-    quantized: Spool,
-    moments: Moments,
-) -> None:
-    """Add up what the layer reads in the quantized model and what it is to give: the original's
-    output or, where a residual is added, the original sum less the residual of the quantized model.
-    """
-    patches = Patches(node, job.model.weights[node.inputs[1]].numpy())
-    source, output = written.sites[node.label].input, node.outputs[0]
-    total, residual = wanted_output(job.model, node)
-    residual = written.dequantized.get(residual, residual)
-    float_part = Runner(job.original, stage.starts, [output, total])
-    quantized_part = Runner(written.model, stage.starts, [source, *filter(None, [residual])])
-    for float_values, quantized_values in zip(floats, quantized, strict=True):
-        wanted, read = float_part.run(float_values), quantized_part.run(quantized_values)
-        y = wanted[output]
-        if residual and wanted[total].shape == y.shape:  # else it is the layer that is broadcast
-            y = wanted[total] - read[residual]
-        z = patches.take(read[source])
-        moments.update(patches.outputs(y), z)
-
-
-def _passed(model: Model, stage: Stage, names: Mapping[str, str], source: Spool) -> Spool:
-    """What leaves a stage, on disk. names: value to keep -> value of `model` that stands for it."""
-    runner = Runner(model, stage.starts, names.values())
-    result = Spool()
-    for values in source:
-        computed = runner.run(values)
-        result.append({name: computed[inside] for name, inside in names.items()})
-    return result
 
 
 def _rows(model: Model, node: Node) -> F64:

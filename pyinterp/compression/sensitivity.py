@@ -9,8 +9,8 @@ import numpy as np
 
 from ..evaluation import log_probabilities
 from ..model import Array, Model
-from .layerwise import LayerRepair, passed_on, prior_of, repaired_layer
-from .observed import Observed
+from .layerwise import LayerRepair, prior_of, repaired_layer
+from .observed import Observed, passed_on
 from .spool import Spool
 from .submodel import Runner, stages
 
@@ -51,7 +51,7 @@ def divergences(
                     if on_layer is not None:
                         on_layer(node.label)
             if number + 1 < len(found):
-                starts = found[number + 1].starts
+                starts = {name: name for name in found[number + 1].starts}
                 fitted, current = (
                     opened.enter_context(passed_on(model, stage, starts, spool))
                     for spool in (fitted, current)
