@@ -55,14 +55,14 @@ struct sp_csr_work {
     const sp_csr_segment *segment;
     int segments;
     const void *entries; /* of the first segment; the others' follow */
-    void
-        *partial; /* [O][row_lanes] int32 or float: sums of rows that consist of several segments */
-    void *y;      /* the block's first lane in channel 0 */
+    void *partial;       /* [O][row_lanes] int32 or float: rows that consist of several segments */
+    void *y;             /* the block's first lane in channel 0 */
     const void *residual;
     int64_t channel_step; /* elements from one channel to the next, of y and residual */
-    const struct sp_csr_piece
-        *piece;    /* float32: where the lanes stand in y and residual, which then */
-    int pieces;    /* begin with the pass' first output pixel */
+    /* float32: where the lanes stand in y and residual, which then begin with the pass' first
+     * output pixel */
+    const struct sp_csr_piece *piece;
+    int pieces;
     int32_t *sums; /* a matrix product: [out_c][64], where sums go as they are; or NULL */
     int used;      /* a matrix product: lanes that are rows of the input */
 };
