@@ -147,11 +147,36 @@ int sp_pair_up(const int8_t *value, const int64_t *count, int segments, int limi
 int sp_window_blocks(const int8_t *block, const int64_t *count, int segments, int limit,
                      sp_window_costs costs, int32_t *scratch, int64_t capacity, int64_t *place,
                      int64_t *steps);
+/* Sparse weights w[rows][channels][taps]; channels are those of a group, group_rows its rows. lane:
+ * lanes from an output to the input that each weight of a row of the first group meets (of blocks:
+ * each tap of four channels), group_lanes apart in the next group. block_channels: input channels
+ * of a segment; from block to block offsets lose block_lanes. */
+typedef struct {
+    int rows, channels, taps, group_rows;
+    const int32_t *lane;
+    int64_t group_lanes;
+    int block_channels;
+    int64_t block_lanes;
+} sp_sparse_source;
+/* The non-zeros of int8 or of float weights (the other is NULL) in memory order within segments,
+ * count[blocks of channels][rows]. Returns how many, or -1 where there are more than `capacity`. */
+int64_t sp_list_nonzeros(const int8_t *bytes, const float *floats, const sp_sparse_source *source,
+                         int64_t *count, int32_t *offset, void *value, int64_t capacity);
+/* The blocks of four channels that are not zero, count[rows], value [4] each. One of which a pair
+ * of weights does not fit int16 with activations in [0, x_max] becomes two. */
+int64_t sp_list_blocks(const int8_t *w, const sp_sparse_source *source, int x_max, int64_t *count,
+                       int32_t *offset, int8_t *value, int64_t capacity);
 /* Entries of sparse rows: the non-zeros of segment i follow each other, count[i] of them, and its
- * entries begin at entries[start[i]]. value: int8, or for k_group 1 words. entries: zero. */
-void sp_fill_csr(const int64_t *offset, const int64_t *slot, const void *value,
+ * entries begin at entries[start[i]]. slot: in the segment; NULL: as they come. value: int8, or for
+ * k_group 1 words. entries: zero. */
+void sp_fill_csr(const int32_t *offset, const int64_t *slot, const void *value,
                  const int64_t *count, const int64_t *start, int segments, int k_group,
                  int32_t *entries);
+/* Puts values of `bytes` (1, 2, 4 or 8) bytes into dense[size], which is zero, where the bits of a
+ * mask are set, most significant first. Returns how many, or -1 where they are more than `count`.
+ */
+int64_t sp_expand_bits(const uint8_t *mask, int64_t size, const void *value, int64_t count,
+                       int bytes, void *dense);
 /* 3x3 weights to what sp_winograd_s8 takes, for a micro-kernel of nr columns (at most 64) and
  * k_group; 36 * round_up(outputs, 16) * round_up(channels, k_group) int16. */
 void sp_pack_winograd(const int8_t *w, int outputs, int channels, int nr, int k_group,

@@ -43,17 +43,10 @@ def pair_up(value: Array, count: I64, x_max: int) -> Pairing:
 
 
 def window_up(blocks: Array, count: I64, x_max: int) -> Pairing:
-    """Windows of blocks. blocks: int8 [n, 4], sorted by segment, of which each fits int16 alone.
-    count: blocks of each segment."""
+    """Windows of blocks. blocks: int32 [n], words of four weights, sorted by segment, of which each
+    fits int16 alone. count: blocks of each segment."""
     costs = (BLOCK_COST, BLOCK_WINDOW_COST, _mask(BLOCK_WINDOWS))
     return _deal(lib.sp_window_blocks, blocks, count, x_max, costs)
-
-
-def block_sums(blocks: Array) -> I64:
-    """What of a block goes into one int16 sum: positive and negative weights of its first pair and
-    of its second. blocks: int8 [n, 4]; result: int64 [4, n]."""
-    wide = blocks.astype(np.int64).reshape(-1, 2, 2)
-    return np.concatenate([np.maximum(s * wide, 0).sum(axis=2).T for s in (1, -1)])
 
 
 def _mask(sizes: Iterable[int]) -> int:

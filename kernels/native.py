@@ -6,6 +6,7 @@ NativeError where `SPARING_ISA` names an instruction set that this CPU cannot ru
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import NativeError
 from ._native import ffi, lib
@@ -73,6 +75,14 @@ def aligned_empty(nbytes: int) -> Array:
     raw = np.empty(nbytes + 64, np.uint8)
     start = -int(ffi.cast("uintptr_t", ffi.from_buffer(raw))) % 64
     return raw[start : start + nbytes]
+
+
+def aligned_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+    """Zeros that begin on a 64-byte boundary."""
+    kind = np.dtype(dtype)
+    zeros = aligned_empty(math.prod(shape) * kind.itemsize)
+    zeros[...] = 0
+    return zeros.view(kind).reshape(shape)
 
 
 def aligned(array: Array) -> Array:

@@ -14,7 +14,7 @@ from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
 from ..ops.fused_spec import ConvF32, ConvS8, GemmS8, conv_of
 from ._native import ffi, lib
 from .csr_lanes import Lanes, plan_lanes, tap_offsets
-from .native import CData, NativeStep, Ukernel, aligned, pointer, ukernels
+from .native import CData, NativeStep, Ukernel, pointer, ukernels
 from .native_dense import fill_epilogue, folded_bias
 from .native_elementwise import check_size, fill_shape
 from .packing_csr import PackedCsr, find_blocks, find_nonzeros, pack_csr, panels_for
@@ -75,10 +75,11 @@ def _pack(
         x_max = x_max if kernel.isa == "avx2" else 0  # the others do not add in int16
         nonzeros = find_blocks(spec.weight, spec.groups, lanes.channel_lanes, taps, x_max)
     else:
-        nonzeros = find_nonzeros(spec.weight, spec.groups, lanes.channel_lanes, taps)
         if isinstance(spec, ConvF32) or spec.groups == 1:  # groups read few channels
             channel_block = _channel_block(lanes, spec)
-    return pack_csr(nonzeros, kernel.k_group, panels, channel_block, x_max, together)
+        given = spec.weight, spec.groups, lanes.channel_lanes, taps, channel_block
+        nonzeros = find_nonzeros(*given)
+    return pack_csr(nonzeros, kernel.k_group, panels, x_max, together)
 
 
 def _prepare(
@@ -112,8 +113,7 @@ def _prepare(
         *(SOURCES[lanes.source], lanes.images, lanes.row_width, lanes.image_lanes),
         *(*lanes.phases, lanes.phase_lanes, lanes.channel_lanes, lanes.block),
     )
-    keep: list[Array] = [packed.part_segment, packed.part_byte, packed.segments]
-    keep.append(aligned(packed.entries))
+    keep: list[Array] = [packed.part_segment, packed.part_byte, packed.segments, packed.entries]
     types = ("int32_t *", "int64_t *", "sp_csr_segment *", "void *")
     pointers = map(pointer, keep, types)
     part_channels = packed.channel_block if packed.parts > 1 else x[1]

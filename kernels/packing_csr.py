@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._native import lib
-from .csr_windows import Pairing, block_sums, pair_up, window_up
-from .native import pointer
+from ..errors import ModelError
+from ._native import ffi, lib
+from .csr_windows import pair_up, window_up
+from .native import CData, aligned_zeros, pointer
 from .step import WORD
+from .sums import count_nonzeros, count_weights
 
 Array = npt.NDArray[Any]
 I64 = npt.NDArray[np.int64]
@@ -49,37 +51,46 @@ class PackedCsr:
 
 @dataclass(frozen=True, slots=True)
 class Nonzeros:
-    """Non-zeros of a weight [O, C / groups, kh, kw], in memory order.
+    """Non-zeros of a weight [O, C / groups, kh, kw], by segments: those of a row within a block of
+    `channel_block` input channels (of blocks: words), in memory order.
 
-    channel: of the input. value: int8 or float32; int32 for words of four int8 weights, where
-    channels count words. channel_lanes: lanes from one channel to the next.
+    count: non-zeros of each segment, [blocks, rows]. offset: lanes; where `local`, counted from the
+    block's first channel. value: int8 or float32; int32 for words of four int8 weights.
     """
 
-    rows: int
-    row: I64
-    channel: I64
-    offset: I64
+    count: I64
+    offset: npt.NDArray[np.int32]
     value: Array
-    channel_lanes: int
+    channel_block: int
+    local: bool = False
 
     @property
     def are_blocks(self) -> bool:
         return bool(self.value.dtype == np.int32)
 
 
-def find_nonzeros(weight: Array, groups: int, channel_lanes: int, taps: I64) -> Nonzeros:
-    """taps: lanes from an output to each tap, [kh, kw]."""
+def find_nonzeros(
+    weight: Array, groups: int, channel_lanes: int, taps: I64, channel_block: int
+) -> Nonzeros:
+    """weight: int8 or float32. channel_lanes: from one channel to the next. taps: lanes from an
+    output to each tap, [kh, kw]. Floats come with the offsets of their block alone."""
     outputs, per_group = weight.shape[:2]
-    flat = weight.reshape(outputs, per_group * taps.size)
-    found = flat != 0
-    place = np.flatnonzero(found)
-    row = np.repeat(np.arange(outputs), np.count_nonzero(found, axis=1))
-    inner = place - row * flat.shape[1]  # place in its row
-    before = row // (outputs // groups) * per_group  # channels of the groups before
-    channel = np.repeat(np.arange(per_group), taps.size)[inner] + before
-    lanes = np.arange(per_group)[:, None] * channel_lanes + taps.reshape(-1)
-    offset = lanes.reshape(-1)[inner] + before * channel_lanes
-    return Nonzeros(outputs, row, channel, offset, flat.reshape(-1)[place], channel_lanes)
+    blocks = max(1, -(-per_group * groups // channel_block))
+    floats = weight.dtype == np.float32
+    block_lanes = channel_block * channel_lanes if floats else 0
+    source, _lanes = _source(weight, groups, channel_lanes, taps, channel_block, block_lanes)
+    count, capacity = np.zeros((blocks, outputs), np.int64), count_nonzeros(weight)
+    offset, value = np.empty(capacity, np.int32), np.empty(capacity, weight.dtype)
+    given = np.ascontiguousarray(weight)
+    listed = lib.sp_list_nonzeros(
+        ffi.NULL if floats else pointer(given, "int8_t *"),
+        pointer(given, "float *") if floats else ffi.NULL,
+        *(source, pointer(count, "int64_t *"), pointer(offset, "int32_t *"), pointer(value)),
+        capacity,
+    )
+    if listed != capacity:
+        raise ModelError("weights changed while they were packed")
+    return Nonzeros(count, offset, value, channel_block, local=floats)
 
 
 def find_blocks(weight: Array, groups: int, channel_lanes: int, taps: I64, x_max: int) -> Nonzeros:
@@ -89,20 +100,41 @@ def find_blocks(weight: Array, groups: int, channel_lanes: int, taps: I64, x_max
     pair does not becomes two, with one weight of each pair.
     """
     outputs, per_group = weight.shape[:2]
-    words = weight.reshape(outputs, per_group // WORD, WORD, *weight.shape[2:])
-    words = np.ascontiguousarray(words.transpose(0, 1, 3, 4, 2))
-    row, inner, tap_h, tap_w = np.nonzero(words.any(axis=4))
-    blocks = words[row, inner, tap_h, tap_w]
-    channel = row // (outputs // groups) * (per_group // WORD) + inner
-    offset = channel * channel_lanes + taps[tap_h, tap_w]
-    large = np.flatnonzero((block_sums(blocks) * x_max > 32767).any(axis=0))
-    seconds = blocks[large] * np.array([0, 1, 0, 1], np.int8)
-    blocks[large, 1::2] = 0
-    where = np.concatenate([np.arange(len(blocks)), large])
-    order = np.argsort(where, kind="stable")
-    every = np.concatenate([blocks, seconds])[order].view(np.int32)[:, 0]
-    where = where[order]
-    return Nonzeros(outputs, row[where], channel[where], offset[where], every, channel_lanes)
+    words = max(1, per_group * groups // WORD)
+    source, _lanes = _source(weight, groups, channel_lanes, taps, words, 0, WORD)
+    count, capacity = np.zeros((1, outputs), np.int64), 2 * count_weights(weight).blocks
+    offset, value = np.empty(capacity, np.int32), np.empty(capacity, np.int32)
+    listed = lib.sp_list_blocks(
+        pointer(np.ascontiguousarray(weight), "int8_t *"),
+        *(source, x_max, pointer(count, "int64_t *"), pointer(offset, "int32_t *")),
+        *(pointer(value, "int8_t *"), capacity),
+    )
+    if listed < 0:
+        raise ModelError("weights changed while they were packed")
+    return Nonzeros(count, offset[:listed], value[:listed], words)
+
+
+def _source(
+    weight: Array,
+    groups: int,
+    channel_lanes: int,
+    taps: I64,
+    block_channels: int,
+    block_lanes: int,
+    together: int = 1,
+) -> tuple[CData, Array]:
+    """An sp_sparse_source, and the array that it points to. together: channels that are one."""
+    outputs, per_group = weight.shape[:2]
+    units = per_group // together
+    lanes = np.arange(units, dtype=np.int64)[:, None] * channel_lanes + taps.reshape(-1)
+    lanes = lanes.astype(np.int32)
+    source = ffi.new("sp_sparse_source *")
+    source.rows, source.channels, source.taps = outputs, per_group, taps.size
+    source.group_rows = outputs // groups
+    source.lane = pointer(lanes, "int32_t *")
+    source.group_lanes = units * channel_lanes
+    source.block_channels, source.block_lanes = block_channels, block_lanes
+    return source, lanes
 
 
 def panels_for(lanes: int, outputs: int, threads: int) -> int:
@@ -113,38 +145,20 @@ def panels_for(lanes: int, outputs: int, threads: int) -> int:
 
 
 def pack_csr(
-    nonzeros: Nonzeros,
-    k_group: int,
-    panels: int,
-    channel_block: int,
-    x_max: int,
-    together: int = 1,
+    nonzeros: Nonzeros, k_group: int, panels: int, x_max: int, together: int = 1
 ) -> PackedCsr:
-    """channel_block: input channels (of blocks: words) a segment may read. x_max: largest
-    activation where int16 sums need a proof, else 0. together: rows that stay in one panel."""
-    rows = nonzeros.rows
-    panel = _deal(nonzeros, panels, together)
-    block = nonzeros.channel // channel_block
-    blocks = int(block.max(initial=0)) + 1
-
+    """x_max: largest activation where int16 sums need a proof, else 0. together: rows that stay in
+    one panel."""
     # a segment is (panel, block, row); its number here is block * rows + row
-    segment = block * rows + nonzeros.row
-    count = np.bincount(segment, minlength=blocks * rows)
-    value, offset, parts = nonzeros.value, nonzeros.offset, 1
-    if value.dtype == np.float32:  # int8 brings all channels into lanes at once
-        parts = blocks
-        offset = offset - block * (channel_block * nonzeros.channel_lanes)
-    if blocks > 1:
-        order = np.argsort(segment, kind="stable")
-        value, offset = value[order], offset[order]
-    if k_group == 2:
-        pairing = pair_up(value, count, x_max)
-    elif nonzeros.are_blocks and x_max:
-        pairing = window_up(value.view(np.int8).reshape(-1, WORD), count, x_max)
-    else:
-        in_order = np.arange(len(value)) - np.repeat(np.cumsum(count) - count, count)
-        pairing = Pairing(in_order, -(-count // k_group), 1)
-    steps, window = pairing.steps, pairing.window
+    blocks, rows = nonzeros.count.shape
+    panel = _deal(nonzeros.count.sum(axis=0), panels, together)
+    count, value, slot = nonzeros.count.reshape(-1), nonzeros.value, None
+    parts = blocks if nonzeros.local else 1  # int8 brings all channels into lanes at once
+    steps, window = -(-count // k_group), 1
+    if k_group == 2 or (nonzeros.are_blocks and x_max):
+        join = window_up if nonzeros.are_blocks else pair_up
+        pairing = join(value, count, x_max)
+        slot, steps, window = pairing.slot, pairing.steps, pairing.window
 
     row = np.tile(np.arange(rows), blocks)
     block_of = np.repeat(np.arange(blocks), rows)
@@ -153,8 +167,8 @@ def pack_csr(
     start = np.empty(blocks * rows, np.int64)
     start[run_order] = np.cumsum(steps[run_order]) - steps[run_order]
 
-    entries = np.zeros((int(steps.sum()), k_group + 1), np.int32)
-    _fill(entries, offset, pairing.slot, value, count, start)
+    entries = aligned_zeros((int(steps.sum()), k_group + 1), np.int32)
+    _fill(entries, nonzeros.offset, slot, value, count, start)
 
     segments = np.zeros(blocks * rows, SEGMENT)
     segments["row"], segments["steps"] = row[run_order], steps[run_order]
@@ -169,32 +183,37 @@ def pack_csr(
     steps_before = np.concatenate([[0], np.cumsum(segments["steps"], dtype=np.int64)])
     part_byte = steps_before[part_segment[:-1]] * (entries.shape[1] * 4)
     split = len(segments) > rows
+    block = nonzeros.channel_block
     return PackedCsr(
-        part_segment, part_byte, panels, parts, channel_block, segments, entries, split, window
+        part_segment, part_byte, panels, parts, block, segments, entries, split, window
     )
 
 
-def _fill(entries: Array, offset: I64, slot: I64, value: Array, count: I64, start: I64) -> None:
-    """Write each non-zero into its place. entries: zero, [steps, k_group + 1]."""
+def _fill(
+    entries: Array, offset: Array, slot: I64 | None, value: Array, count: I64, start: I64
+) -> None:
+    """Write each non-zero into its place; slot: None for one after the other. entries: zero,
+    [steps, k_group + 1]."""
     k_group = entries.shape[1] - 1
     if k_group == 1:  # a word of its own
         value = value.view(np.int32) if value.dtype == np.float32 else value.astype(np.int32)
-    longs = [np.ascontiguousarray(array, np.int64) for array in (offset, slot, count, start)]
-    offset_at, slot_at, count_at, start_at = (pointer(array, "int64_t *") for array in longs)
-    value = np.ascontiguousarray(value)
     lib.sp_fill_csr(
-        *(offset_at, slot_at, pointer(value), count_at, start_at),
+        pointer(offset, "int32_t *"),
+        ffi.NULL if slot is None else pointer(slot, "int64_t *"),
+        pointer(np.ascontiguousarray(value)),
+        *(pointer(count, "int64_t *"), pointer(start, "int64_t *")),
         *(len(count), k_group, pointer(entries, "int32_t *")),
     )
 
 
-def _deal(nonzeros: Nonzeros, panels: int, together: int) -> I64:
-    """The panel of each row: the fullest rows, or groups of rows, are dealt out first."""
-    units = -(-nonzeros.rows // together)
-    count = np.bincount(nonzeros.row // together, minlength=units)
+def _deal(count: I64, panels: int, together: int) -> I64:
+    """The panel of each row, of which `count` non-zeros are known: the fullest rows, or groups of
+    rows, are dealt out first."""
+    units = -(-len(count) // together)
+    fullness = np.add.reduceat(count, np.arange(units) * together) if units else count
     panel = np.empty(units, np.int64)
-    panel[np.argsort(-count, kind="stable")] = np.arange(units) % panels
-    return np.repeat(panel, together)[: nonzeros.rows]
+    panel[np.argsort(-fullness, kind="stable")] = np.arange(units) % panels
+    return np.repeat(panel, together)[: len(count)]
 
 
 def _split_long(segments: Array, panel: I64, limit: int) -> tuple[Array, I64]:

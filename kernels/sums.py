@@ -3,18 +3,17 @@ are not zero."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, wraps
+from functools import wraps
 from typing import Any, TypeVar
 from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
 
+from .bits import native_module
 from .step import WORD, Array
 
 I64 = npt.NDArray[np.int64]
@@ -57,7 +56,7 @@ class Counts:
 @per_weight
 def count_weights(weight: Array) -> Counts:
     """weight: int8 or int16 [O, C, ...]."""
-    native = _native()
+    native = native_module()
     if native is None or weight.dtype != np.int8:
         return _count(weight)
     rows, channels, *taps = weight.shape
@@ -93,13 +92,6 @@ def _count_natively(native: Any, weight: Array, rows: int, channels: int, taps: 
         *(nonzeros, nonzeros + 1),
     )
     return Counts(sums, positive, int(totals[0]), int(totals[1]))
-
-
-@cache
-def _native() -> Any:
-    """The compiled module, or None where Sparing was installed without a C compiler."""
-    name = "sparing.kernels._native"
-    return None if importlib.util.find_spec(name) is None else importlib.import_module(name)
 
 
 @per_weight

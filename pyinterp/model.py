@@ -7,6 +7,7 @@ plus non-zero values), decoded by `numpy()` when an operator needs them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import ModelError
+from .kernels.bits import count_bits, expand
 
 Array: TypeAlias = npt.NDArray[Any]
 # ints, floats, strings, tuples of these, and constant tensors: what ONNX attributes hold
@@ -62,11 +64,12 @@ class SparseTensor(Tensor):
 
         Raises ModelError where the three do not fit together.
         """
-        size = int(np.prod(shape, dtype=np.int64))
+        size = math.prod(shape)
         if mask.dtype != np.uint8 or mask.shape != ((size + 7) // 8,):
             raise ModelError(f"mask of {mask.shape} {mask.dtype} does not fit a tensor of {shape}")
-        set_bits = int(np.bitwise_count(mask).sum())
-        if np.unpackbits(mask)[size:].any() or values.shape != (set_bits,):
+        set_bits = count_bits(mask)
+        after_last = size % 8 and mask[-1] & (0xFF >> size % 8)
+        if after_last or values.shape != (set_bits,):
             raise ModelError(
                 f"mask with {set_bits} bits does not fit {values.shape} values of {shape}"
             )
@@ -99,10 +102,7 @@ class SparseTensor(Tensor):
         return self._mask.nbytes + self._values.nbytes
 
     def numpy(self) -> Array:
-        size = int(np.prod(self._shape, dtype=np.int64))
-        flat = np.zeros(size, self._values.dtype)
-        flat[np.unpackbits(self._mask, count=size).view(bool)] = self._values
-        dense = flat.reshape(self._shape)
+        dense = expand(self._mask, self._values, math.prod(self._shape)).reshape(self._shape)
         dense.flags.writeable = False
         return dense
 

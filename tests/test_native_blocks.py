@@ -48,7 +48,7 @@ def test_packing_keeps_every_weight(x_max: int, panels: int) -> None:
     weight[rng.random(weight.shape) < 0.7] = 0
     weight[4] = 0
     taps = np.arange(9).reshape(3, 3)
-    packed = pack_csr(find_blocks(weight, 2, 100, taps, x_max), 1, panels, 4, x_max, together=4)
+    packed = pack_csr(find_blocks(weight, 2, 100, taps, x_max), 1, panels, x_max, together=4)
     expected = {}
     for o, word, i, j in np.ndindex(10, 2, 3, 3):
         block = weight[o, 4 * word : 4 * word + 4, i, j].tolist()
@@ -75,11 +75,11 @@ def test_windows_stay_within_int16(rows: list[list[int]], x_max: int) -> None:
         row[: len(values), 0, 0] = values
     found = find_blocks(blocks, 1, 1, np.zeros((1, 1), np.int64), x_max)
     value = found.value.view(np.int8).reshape(-1, 4)
-    count = np.bincount(found.row, minlength=len(rows))
-    windows = window_up(value, count, x_max)
+    row = np.repeat(np.arange(len(rows)), found.count[0])
+    windows = window_up(found.value, found.count[0], x_max)
     assert windows.window in (1, *BLOCK_WINDOWS) and (windows.steps % windows.window == 0).all()
     for number in range(len(rows)):
-        slot, mine = windows.slot[found.row == number], value[found.row == number].astype(int)
+        slot, mine = windows.slot[row == number], value[row == number].astype(int)
         assert len(set(slot.tolist())) == len(slot)
         assert (slot >= 0).all() and (slot < windows.steps[number]).all()
         for size in (1, windows.window):  # in a block, and in a window

@@ -72,8 +72,8 @@ def unpack(
 def test_float_parts_keep_every_weight(panels: int, channel_block: int) -> None:
     weight = np.random.default_rng(panels).standard_normal((10, 6, 1, 1)).astype(np.float32)
     weight[np.abs(weight) < 0.7] = 0
-    nonzeros = find_nonzeros(weight, 1, 72, np.zeros((1, 1), np.int64))
-    packed = pack_csr(nonzeros, 1, panels, channel_block, 0)
+    nonzeros = find_nonzeros(weight, 1, 72, np.zeros((1, 1), np.int64), channel_block)
+    packed = pack_csr(nonzeros, 1, panels, 0)
     assert packed.parts == (3 if channel_block == 2 else 1)
     assert (packed.entries[:, 0] < 72 * channel_block).all()  # counted from the part's channels
     expected = {
@@ -93,11 +93,13 @@ def test_packing_keeps_every_weight(k_group: int, panels: int, channel_block: in
     weight[4] = 0
     window = fs.Window((3, 3), pads=(1, 1, 1, 1))
     lanes = plan_lanes(window, (1, 6, 5, 5), 1, 1)
-    nonzeros = find_nonzeros(weight, 2, lanes.channel_lanes, tap_offsets(lanes, window))
-    packed = pack_csr(nonzeros, k_group, panels, channel_block, 255)
+    taps = tap_offsets(lanes, window)
+    nonzeros = find_nonzeros(weight, 2, lanes.channel_lanes, taps, channel_block)
+    packed = pack_csr(nonzeros, k_group, panels, 255)
     expected = {
-        (int(row), int(offset)): float(value)
-        for row, offset, value in zip(nonzeros.row, nonzeros.offset, nonzeros.value, strict=True)
+        (o, (o // 5 * 3 + c) * lanes.channel_lanes + int(taps[i, j])): float(weight[o, c, i, j])
+        for o, c, i, j in np.ndindex(weight.shape)
+        if weight[o, c, i, j]
     }
     assert len(expected) == np.count_nonzero(weight)
     assert len(packed.part_byte) == panels * packed.parts == len(packed.part_segment) - 1

@@ -16,7 +16,7 @@ from sparing.kernels.sums import count_nonzeros, count_weights, per_weight, reac
 def counting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the C kernels where they are installed, and without them."""
     if request.param == "NumPy":
-        monkeypatch.setattr(sums, "_native", lambda: None)
+        monkeypatch.setattr(sums, "native_module", lambda: None)
 
 
 def weights(shape: tuple[int, ...], dtype: type) -> Array:

@@ -60,9 +60,60 @@ static struct counts count_row_portable(const int8_t *w, int channels, int taps)
 
 #ifdef SP_X86
 SP_TARGET_AVX2
+
+/* Sums of bytes, as vpsadbw gives them, 0 to 255 each. */
+SP_INLINE int64_t total(__m256i sums)
+{
+    const __m128i half =
+        _mm_add_epi64(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+    return _mm_cvtsi128_si64(half) + _mm_extract_epi64(half, 1);
+}
+
+static void add_sums_avx2(const int8_t *w, int64_t count, struct counts *c)
+{
+    const __m256i none = _mm256_setzero_si256(), sign = _mm256_set1_epi8(-128);
+    const __m256i one = _mm256_set1_epi8(1);
+    __m256i shifted = none, positive = none, zeros = none;
+    int64_t i = 0;
+    for (; i + 32 <= count; i += 32) {
+        const __m256i x = _mm256_loadu_si256((const __m256i *)(w + i));
+        const __m256i zero = _mm256_and_si256(_mm256_cmpeq_epi8(x, none), one);
+        shifted = _mm256_add_epi64(shifted, _mm256_sad_epu8(_mm256_xor_si256(x, sign), none));
+        positive = _mm256_add_epi64(positive, _mm256_sad_epu8(_mm256_max_epi8(x, none), none));
+        zeros = _mm256_add_epi64(zeros, _mm256_sad_epu8(zero, none));
+    }
+    c->sum += total(shifted) - 128 * i;
+    c->positive += total(positive);
+    c->nonzeros += i - total(zeros);
+    add_sums(w + i, count - i, c);
+}
+
+enum { FEW_TAPS = 16 }; /* that one vector holds */
+
+/* As add_blocks, for a few taps: the four channels of each block are loaded side by side. */
+static void add_blocks_avx2(const int8_t *w, int channels, int taps, struct counts *c)
+{
+    const unsigned own = (1u << taps) - 1;
+    int channel = 0;
+    for (; channel + 8 <= channels && 4 * taps >= FEW_TAPS; channel += 4, w += 4 * taps) {
+        __m128i any = _mm_setzero_si128();
+        for (int i = 0; i < 4; i++)
+            any = _mm_or_si128(any, _mm_loadu_si128((const __m128i *)(w + i * taps)));
+        const int zeros = _mm_movemask_epi8(_mm_cmpeq_epi8(any, _mm_setzero_si128()));
+        c->blocks += __builtin_popcount(~(unsigned)zeros & own);
+    }
+    add_blocks(w, channels - channel, taps, c);
+}
+
 static struct counts count_row_avx2(const int8_t *w, int channels, int taps)
 {
-    return count_row(w, channels, taps);
+    struct counts c = {0, 0, 0, 0};
+    add_sums_avx2(w, (int64_t)channels * taps, &c);
+    if (channels % 4 == 0 && taps > 1 && taps <= FEW_TAPS)
+        add_blocks_avx2(w, channels, taps, &c);
+    else if (channels % 4 == 0)
+        add_blocks(w, channels, taps, &c);
+    return c;
 }
 SP_TARGET_END
 #endif

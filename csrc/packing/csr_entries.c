@@ -10,7 +10,7 @@ static void put_value(int8_t *word, int place, int k_group, int8_t value)
         word[i] = value;
 }
 
-void sp_fill_csr(const int64_t *offset, const int64_t *slot, const void *value,
+void sp_fill_csr(const int32_t *offset, const int64_t *slot, const void *value,
                  const int64_t *count, const int64_t *start, int segments, int k_group,
                  int32_t *entries)
 {
@@ -19,10 +19,11 @@ void sp_fill_csr(const int64_t *offset, const int64_t *slot, const void *value,
     const int length = k_group + 1;
     for (int64_t segment = 0, i = 0; segment < segments; segment++) {
         int32_t *first = entries + start[segment] * length;
-        for (const int64_t end = i + count[segment]; i < end; i++) {
-            const int place = (int)(slot[i] % k_group);
-            int32_t *entry = first + slot[i] / k_group * length;
-            entry[place] = (int32_t)offset[i];
+        for (int64_t at = 0; at < count[segment]; at++, i++) {
+            const int64_t own = slot ? slot[i] : at;
+            const int place = (int)(own % k_group);
+            int32_t *entry = first + own / k_group * length;
+            entry[place] = offset[i];
             if (k_group == 1)
                 memcpy(entry + 1, &words[i], sizeof *words);
             else

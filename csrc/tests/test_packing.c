@@ -97,7 +97,8 @@ static void test_csr_windows(void)
 static void test_csr_entries(int k_group)
 {
     begin_case("sparse entries of %d", k_group);
-    static const int64_t offset[] = {5, 9, 11}, slot[] = {1, 0, 2}, count[] = {3}, start[] = {1};
+    static const int32_t offset[] = {5, 9, 11};
+    static const int64_t slot[] = {1, 0, 2}, count[] = {3}, start[] = {1};
     static const int8_t bytes[] = {1, -2, 3};
     static const int32_t words[] = {1, -2, 3};
     int32_t *entries = allocate(4 * 5 * sizeof *entries);
@@ -116,6 +117,118 @@ static void test_csr_entries(int k_group)
     end_case();
 }
 
+/* The non-zeros of two groups, in blocks of two channels, as plain loops find them. */
+static void check_list(const int8_t *w, int rows, int channels, int taps)
+{
+    const int length = channels * taps, size = rows * length, block_channels = 2;
+    const int groups = rows % 2 ? 1 : 2, blocks = SP_ROUND_UP(groups * channels, 2) / 2;
+    int32_t *lane = allocate((size_t)length * sizeof *lane);
+    int64_t *count = allocate((size_t)(blocks * rows) * sizeof *count);
+    int32_t *offset = allocate((size_t)size * sizeof *offset);
+    int8_t *value = allocate((size_t)size);
+    float *floats = allocate((size_t)size * sizeof *floats);
+    float *chosen = allocate((size_t)size * sizeof *chosen);
+    for (int i = 0; i < length; i++)
+        lane[i] = 3 * i;
+    for (int i = 0; i < size; i++)
+        floats[i] = w[i] ? w[i] : -0.0f;
+    const sp_sparse_source source = {rows, channels, taps,           rows / groups,
+                                     lane, 1000,     block_channels, 7};
+    for (int of_floats = 0; of_floats < 2; of_floats++) {
+        const int64_t listed =
+            of_floats ? sp_list_nonzeros(NULL, floats, &source, count, offset, chosen, size)
+                      : sp_list_nonzeros(w, NULL, &source, count, offset, value, size);
+        int64_t at = 0;
+        for (int block = 0; block < blocks; block++)
+            for (int row = 0; row < rows; row++) {
+                const int group = row / (rows / groups);
+                const int64_t before = at;
+                for (int i = 0; i < length; i++) {
+                    const int8_t weight = w[row * length + i];
+                    if (!weight || (group * channels + i / taps) / block_channels != block)
+                        continue;
+                    CHECK(offset[at] == 3 * i + 1000 * group - 7 * block);
+                    CHECK(of_floats ? chosen[at] == (float)weight : value[at] == weight);
+                    at++;
+                }
+                CHECK(count[block * rows + row] == at - before);
+            }
+        CHECK(listed == at);
+        CHECK(at == 0 ||
+              sp_list_nonzeros(w, NULL, &source, count, offset, value, listed - 1) == -1);
+    }
+    free(lane), free(count), free(offset), free(value), free(floats), free(chosen);
+}
+
+/* Blocks of four channels, as they are where every pair fits. */
+static void check_blocks(const int8_t *w, int rows, int channels, int taps)
+{
+    const int words = channels / 4 * taps;
+    int32_t *lane = allocate((size_t)words * sizeof *lane);
+    int64_t *count = allocate((size_t)rows * sizeof *count);
+    int32_t *offset = allocate((size_t)(rows * words * 2) * sizeof *offset);
+    int8_t *value = allocate((size_t)(rows * words * 2) * 4);
+    for (int i = 0; i < words; i++)
+        lane[i] = 5 * i;
+    const sp_sparse_source source = {rows, channels, taps, rows, lane, 0, channels / 4, 0};
+    for (int x_max = 0; x_max < 256; x_max += 255) {
+        const int64_t listed =
+            sp_list_blocks(w, &source, x_max, count, offset, value, 2 * rows * words);
+        int64_t at = 0;
+        for (int row = 0; row < rows; row++) {
+            const int64_t before = at;
+            for (int i = 0; i < words; i++) {
+                const int8_t *first = w + row * channels * taps + i / taps * 4 * taps + i % taps;
+                int any = 0, sums[2][2] = {{0}};
+                for (int j = 0; j < 4; j++) {
+                    const int weight = first[j * taps];
+                    any |= weight;
+                    sums[j / 2][weight < 0] += abs(weight);
+                }
+                if (!any)
+                    continue;
+                const int most =
+                    SP_MAX(SP_MAX(sums[0][0], sums[0][1]), SP_MAX(sums[1][0], sums[1][1]));
+                const int parts = most * x_max > INT16_MAX ? 2 : 1;
+                for (int part = 0; part < parts; part++, at++)
+                    for (int j = 0; j < 4; j++) {
+                        const int8_t kept =
+                            parts == 1 || j % 2 == part ? first[j * taps] : (int8_t)0;
+                        CHECK(value[4 * at + j] == kept && offset[at] == 5 * i);
+                    }
+            }
+            CHECK(count[row] == at - before);
+        }
+        CHECK(listed == at);
+        CHECK(at == 0 || sp_list_blocks(w, &source, x_max, count, offset, value, at - 1) == -1);
+    }
+    free(lane), free(count), free(offset), free(value);
+}
+
+/* A value is where its bit is, and nothing else is written. */
+static void check_bits(const int8_t *w, int size)
+{
+    uint8_t *mask = allocate((size_t)(size + 7) / 8);
+    double *value = allocate((size_t)size * sizeof *value);
+    for (int bytes = 1; bytes <= 8; bytes *= 2) {
+        char *dense = allocate((size_t)(size * bytes));
+        int count = 0;
+        memset(mask, 0, (size_t)(size + 7) / 8);
+        for (int i = 0; i < size; i++)
+            if (w[i]) {
+                mask[i / 8] |= (uint8_t)(128 >> i % 8);
+                memset((char *)value + count++ * bytes, w[i], (size_t)bytes);
+            }
+        CHECK(sp_expand_bits(mask, size, value, count, bytes, dense) == count);
+        for (int i = 0; i < size * bytes; i++)
+            CHECK((int8_t)dense[i] == w[i / bytes]);
+        CHECK(count == 0 || sp_expand_bits(mask, size, value, count - 1, bytes, dense) == -1);
+        free(dense);
+    }
+    CHECK(sp_expand_bits(mask, size, value, 0, 3, value) == -1);
+    free(mask), free(value);
+}
+
 void test_packing(void)
 {
     test_csr_windows();
@@ -132,6 +245,10 @@ void test_packing(void)
             w[j] = random_between(0, 2) ? 0 : (int8_t)random_between(-128, 127);
         check_counts(w, rows, channels, taps);
         check_order(w, rows, channels, taps);
+        check_list(w, rows, channels, taps);
+        if (channels % 4 == 0)
+            check_blocks(w, rows, channels, taps);
+        check_bits(w, (int)count);
         free(w);
         end_case();
     }
