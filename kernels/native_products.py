@@ -16,7 +16,7 @@ from .step import Array
 
 # 1e9 multiply-accumulates a second of gemm_s8_6x16_avx2, to compare with the estimate of
 # sp_pack_windows: on the same core, whatever core it is.
-INT16_GMACS = 86
+INT16_GMACS = 78
 SAMPLE_ROWS = 32  # of a panel
 
 
@@ -51,9 +51,9 @@ def pack_product(spec: ConvS8 | GemmS8) -> PackedProduct:
     rows = in_rows(spec)
     ukernel = choose_gemm(rows)
     if _windows_may_serve(ukernel):
-        packed, use = _pack_windows(rows, largest_activation(spec))
-        if use.nanoseconds < _int16_nanoseconds(rows):
-            return packed
+        packed = _pack_windows(rows, largest_activation(spec))
+        if packed.use.nanoseconds < _int16_nanoseconds(rows):
+            return packed.product(rows.shape[2])
     weights = packing.pack_panels(rows, ukernel.nr, ukernel.k_group)
     k_padded = packing.padded_k(rows.shape[2], ukernel.k_group)
     return PackedProduct(ukernel, weights, k_padded, None, ukernel.name)
@@ -90,7 +90,7 @@ def windows_speedup(spec: ConvS8 | GemmS8) -> float:
     sample = in_rows(spec, SAMPLE_ROWS)
     if not sample.size or not _windows_may_serve(choose_gemm(sample)):
         return 1.0
-    _, use = _pack_windows(sample, largest_activation(spec))
+    use = _pack_windows(sample, largest_activation(spec)).use
     return max(1.0, _int16_nanoseconds(sample) / use.nanoseconds)
 
 
@@ -106,8 +106,25 @@ def _int16_nanoseconds(rows: Array) -> float:
     return 2 * groups * columns * k / INT16_GMACS
 
 
-def _pack_windows(rows: Array, x_max: int) -> tuple[PackedProduct, CData]:
-    """Pack by csrc/gemm_s8/windows.c; also the sp_window_use that it made of them."""
+@dataclass(frozen=True, slots=True)
+class _PackedWindows:
+    """What csrc/gemm_s8/windows.c makes of weights. use: an sp_window_use."""
+
+    ukernel: Ukernel
+    weights: Array
+    start: Array
+    use: CData
+
+    def product(self, k: int) -> PackedProduct:
+        """With the weights in memory that is no larger than they are."""
+        detail = f"{self.ukernel.name}, {_describe(self.use)}"
+        k_padded = packing.padded_k(k, self.ukernel.k_group)
+        return PackedProduct(
+            self.ukernel, native.aligned(self.weights), k_padded, self.start, detail
+        )
+
+
+def _pack_windows(rows: Array, x_max: int) -> _PackedWindows:
     ukernel = native.ukernels("gemm_windows_s8")[0]
     groups, outputs, k = rows.shape
     panels = -(-outputs // ukernel.nr)
@@ -118,10 +135,7 @@ def _pack_windows(rows: Array, x_max: int) -> tuple[PackedProduct, CData]:
         pointer(np.ascontiguousarray(rows), "int8_t *"),
         *(groups, outputs, k, x_max, pointer(space), pointer(start, "int64_t *"), use),
     )
-    weights = native.aligned(space[: int(used)])
-    k_padded = packing.padded_k(k, ukernel.k_group)
-    detail = f"{ukernel.name}, {_describe(use)}"
-    return PackedProduct(ukernel, weights, k_padded, start, detail), use
+    return _PackedWindows(ukernel, space[: int(used)], start, use)
 
 
 def _describe(use: CData) -> str:

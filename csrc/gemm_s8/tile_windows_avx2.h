@@ -38,8 +38,8 @@ SP_INLINE __m256i load(const char *w, int i)
 }
 
 /* total += one window of `size` quads: `rows` rows by `vectors` times 8 columns. */
-SP_INLINE void add_window(int size, int rows, int vectors, struct rows x, const char *w,
-                          __m256i ones, __m256i (*total)[MOST_VECTORS])
+SP_INLINE void add_window(int size, int rows, int vectors, struct rows x, const uint8_t *place,
+                          const char *w, __m256i ones, __m256i (*total)[MOST_VECTORS])
 {
     SP_UNROLL for (int i = 0; i < rows; i++)
     {
@@ -47,7 +47,7 @@ SP_INLINE void add_window(int size, int rows, int vectors, struct rows x, const 
         __m256i sum[MOST_VECTORS];
         SP_UNROLL for (int quad = 0; quad < size; quad++)
         {
-            const __m256i four = broadcast_quad(a + 4 * quad);
+            const __m256i four = broadcast_quad(a + 4 * (size_t)place[quad]);
             SP_UNROLL for (int j = 0; j < vectors; j++)
             {
                 const __m256i products = _mm256_maddubs_epi16(four, load(w, quad * vectors + j));
@@ -64,12 +64,12 @@ SP_INLINE void add_window(int size, int rows, int vectors, struct rows x, const 
 }
 
 /* total += one quad; vectors of the mask in int16: first k 0 and 2, then k 1 and 3. */
-SP_INLINE void add_single(int mask, int rows, int vectors, struct rows x, const char *w,
-                          __m256i ones, __m256i (*total)[MOST_VECTORS])
+SP_INLINE void add_single(int mask, int rows, int vectors, struct rows x, uint8_t place,
+                          const char *w, __m256i ones, __m256i (*total)[MOST_VECTORS])
 {
     SP_UNROLL for (int i = 0; i < rows; i++)
     {
-        const __m256i four = broadcast_quad(find_row(x, i));
+        const __m256i four = broadcast_quad(find_row(x, i) + 4 * (size_t)place);
         const __m256i even = _mm256_and_si256(four, _mm256_set1_epi16(255));
         const __m256i odd = _mm256_srli_epi16(four, 8);
         int at = 0;
@@ -88,23 +88,18 @@ SP_INLINE void add_single(int mask, int rows, int vectors, struct rows x, const 
     }
 }
 
-/* Where the kernel is: the weights of the next window, and its place. */
+/* Where the kernel is: the weights of the next window, and its quads. */
 struct cursor {
     const char *w;
     const uint8_t *place;
 };
 
-SP_INLINE struct rows next_rows(struct rows x, struct cursor *c)
-{
-    x.a += 4 * (size_t)*c->place++;
-    return x;
-}
-
 #define WINDOWS(size)                                                                              \
     case size:                                                                                     \
         do {                                                                                       \
-            add_window(size, rows, vectors, next_rows(x, &c), c.w, ones, total);                   \
+            add_window(size, rows, vectors, x, c.place, c.w, ones, total);                         \
             c.w += VECTOR_BYTES * (size) * vectors;                                                \
+            c.place += (size);                                                                     \
         } while (--left);                                                                          \
         break;
 
@@ -112,7 +107,7 @@ SP_INLINE struct rows next_rows(struct rows x, struct cursor *c)
 #define SINGLES(mask)                                                                              \
     case SP_SINGLE + (mask):                                                                       \
         do {                                                                                       \
-            add_single(mask, rows, vectors, next_rows(x, &c), c.w, ones, total);                   \
+            add_single(mask, rows, vectors, x, *c.place++, c.w, ones, total);                      \
             c.w += VECTOR_BYTES * (vectors + VECTORS_OF(mask));                                    \
         } while (--left);                                                                          \
         break;
@@ -128,7 +123,9 @@ SP_INLINE void sum_chunk(int rows, int vectors, const struct sp_window_chunk *ch
         int left = run->count;
         switch (run->kind) {
             WINDOWS(8)
+            WINDOWS(7)
             WINDOWS(6)
+            WINDOWS(5)
             WINDOWS(4)
             WINDOWS(3)
             WINDOWS(2)

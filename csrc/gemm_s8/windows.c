@@ -1,35 +1,52 @@
 /* Packs weights for the window kernels: proves for each window that its sums cannot leave int16,
- * and chooses the fastest sequence of windows.
+ * and looks for as few windows as can hold all quads.
  *
  * With activations in [0, x_max], the sum of any products of one int16 lane lies between x_max
  * times the sum of the negative weights and x_max times that of the positive ones, in whatever
- * order they are added. Quads are taken in the order of k, and the cheapest sequence is a shortest
- * path. */
+ * order they are added. Any quads of a chunk may share a window, so that this is vector bin
+ * packing: the quads with the largest sums come first, and each goes where there is room first
+ * (First Fit Decreasing; Panigrahy et al., Heuristics for Vector Bin Packing, 2011). */
 #include "windows.h"
 
 #include <string.h>
 
-enum { LANES = 2 * SP_WINDOW_COLUMNS, QUAD_BYTES = 4 * SP_WINDOW_COLUMNS };
-
-/* Window sizes in quads, and the time of one: of the AVX2 kernel on two rows and 32 columns, in
- * 1/100 ns on a Zen 4 core; and what a vector in int16 adds to a single quad. Only the ratios
- * count. */
-static const struct {
-    int quads, time;
-} sizes[] = {{2, 361}, {3, 510}, {4, 644}, {6, 920}, {8, 1205}};
-enum { SIZES = sizeof sizes / sizeof sizes[0], SINGLE_TIME = 227, VECTOR_TIME = 18 };
+enum {
+    LANES = 2 * SP_WINDOW_COLUMNS,
+    QUAD_BYTES = 4 * SP_WINDOW_COLUMNS,
+    LARGEST_SUM = 2 * 128 /* of a lane of one quad */
+};
 enum { VECTORS = SP_WINDOW_COLUMNS / SP_VECTOR_COLUMNS, VECTOR_LANES = LANES / VECTORS };
+
+/* Time of a window by its quads: of the AVX2 kernel on two rows and 32 columns, in 1/100 ns on a
+ * Zen 3 core; and what a vector in int16 adds to a single quad. Only the ratios count. */
+static const int window_time[SP_LARGEST_WINDOW + 1] = {0,   256,  406,  559, 717,
+                                                       878, 1041, 1204, 1367};
+enum { VECTOR_TIME = 20 };
+
+/* Of each lane the sum of its positive weights, and of its negated negative ones: at most 2 * 8 *
+ * 128 in a window. */
+typedef int16_t lane_sums[2 * LANES];
+
+/* Sums, and the lane of the largest: in windows of the largest that a quad brought along. */
+struct lanes {
+    lane_sums sums;
+    int top;
+};
+
+struct window {
+    int kind, quads; /* kind: of struct sp_window_run */
+    uint8_t place[SP_LARGEST_WINDOW];
+    struct lanes lanes;
+};
 
 /* Part of a panel while it is packed. */
 struct chunk {
     int quads, width; /* width: of the panel, in columns */
     int8_t weights[SP_CHUNK_QUADS][QUAD_BYTES];
-    /* Of each lane, the sums of the positive and of the negated negative weights before a quad,
-     * modulo 2^16. */
-    uint16_t before[SP_CHUNK_QUADS + 1][2 * LANES];
-    /* The cheapest sequence that ends before a quad, and the kind of its last window. */
-    int time[SP_CHUNK_QUADS + 1];
-    uint8_t last[SP_CHUNK_QUADS + 1];
+    struct lanes quad[SP_CHUNK_QUADS];
+    uint8_t order[SP_CHUNK_QUADS]; /* quads, those with the largest sums first */
+    int windows, time;
+    struct window window[SP_CHUNK_QUADS];
 };
 
 static int divide_up(int a, int b) { return (a + b - 1) / b; }
@@ -57,38 +74,65 @@ static void load_chunk(struct chunk *c, const int8_t *w, size_t row_bytes, int c
                 memcpy(&c->weights[q][4 * column], w + 4 * q, (size_t)(k - 4 * q));
 }
 
+static int largest_of(const struct lanes *l) { return l->sums[l->top]; }
+
+/* One comparison finds sum and lane together. */
+static void find_top(struct lanes *l)
+{
+    int16_t largest = INT16_MIN;
+    for (int i = 0; i < 2 * LANES; i++) {
+        const int16_t key = (int16_t)(l->sums[i] * 2 * LANES + i + INT16_MIN);
+        largest = SP_MAX(largest, key);
+    }
+    l->top = (largest - INT16_MIN) % (2 * LANES);
+}
+
 static void sum_lanes(struct chunk *c)
 {
-    memset(c->before[0], 0, sizeof c->before[0]);
     for (int q = 0; q < c->quads; q++) {
-        const uint16_t *from = c->before[q];
-        uint16_t *to = c->before[q + 1];
+        int16_t *sums = c->quad[q].sums;
         for (int i = 0; i < LANES; i++) {
             const int16_t a = c->weights[q][2 * i], b = c->weights[q][2 * i + 1];
-            to[i] = (uint16_t)(from[i] + SP_MAX(a, 0) + SP_MAX(b, 0));
-            to[LANES + i] = (uint16_t)(from[LANES + i] - SP_MIN(a, 0) - SP_MIN(b, 0));
+            sums[i] = (int16_t)(SP_MAX(a, 0) + SP_MAX(b, 0));
+            sums[LANES + i] = (int16_t)(-SP_MIN(a, 0) - SP_MIN(b, 0));
         }
+        find_top(&c->quad[q]);
     }
 }
 
-/* The largest magnitude of weights of one sign that a window adds up in a lane: at most 2 * 8 *
- * 128, so that sums modulo 2^16 tell it. */
-static int largest_sum(const struct chunk *c, int first, int end)
+static void order_quads(struct chunk *c)
 {
-    int16_t largest = 0;
+    int larger[LARGEST_SUM + 2] = {0}; /* quads whose largest sum is at least so much */
+    for (int q = 0; q < c->quads; q++)
+        larger[largest_of(&c->quad[q])]++;
+    for (int sum = LARGEST_SUM; sum >= 0; sum--)
+        larger[sum] += larger[sum + 1];
+    for (int q = 0; q < c->quads; q++)
+        c->order[larger[largest_of(&c->quad[q]) + 1]++] = (uint8_t)q;
+}
+
+/* Whether a window has room for one more quad. */
+static int fits(const struct lanes *restrict window, const struct lanes *restrict quad,
+                int16_t limit)
+{
+    int16_t exceeds = 0;
+    /* The likeliest lanes first. */
+    if (window->sums[quad->top] + quad->sums[quad->top] > limit ||
+        window->sums[window->top] + quad->sums[window->top] > limit)
+        return 0;
     for (int i = 0; i < 2 * LANES; i++) {
-        const int16_t sum = (int16_t)(c->before[end][i] - c->before[first][i]);
-        largest = SP_MAX(largest, sum);
+        const int16_t sum = (int16_t)(window->sums[i] + quad->sums[i]);
+        exceeds |= sum > limit ? -1 : 0;
     }
-    return largest;
+    return !exceeds;
 }
 
 /* The vectors of a quad that must be multiplied in int16. */
-static int find_mask(const struct chunk *c, int quad, int limit)
+static int find_mask(const int16_t *sums, int limit)
 {
     int mask = 0;
     for (int i = 0; i < 2 * LANES; i++)
-        if ((int16_t)(c->before[quad + 1][i] - c->before[quad][i]) > limit)
+        if (sums[i] > limit)
             mask |= 1 << (i % LANES / VECTOR_LANES);
     return mask;
 }
@@ -100,51 +144,68 @@ static int count_vectors(int mask)
 
 static int vectors_of(const struct chunk *c) { return c->width / SP_VECTOR_COLUMNS; }
 
-static void choose_windows(struct chunk *c, int x_max)
+/* The first window that has room for a quad; a new one if none has. */
+static struct window *find_window(struct chunk *c, const struct lanes *quad, int16_t limit)
 {
-    const int limit = INT16_MAX / SP_MAX(x_max, 1);
-    const int vector_time = VECTOR_TIME * VECTORS / vectors_of(c);
-    c->time[0] = 0;
-    for (int end = 1; end <= c->quads; end++) {
-        const int safe = largest_sum(c, end - 1, end) <= limit;
-        const int mask = safe ? 0 : find_mask(c, end - 1, limit);
-        c->time[end] = c->time[end - 1] + SINGLE_TIME + vector_time * count_vectors(mask);
-        c->last[end] = (uint8_t)(SP_SINGLE + mask);
-        for (int i = 0; safe && i < SIZES && sizes[i].quads <= end; i++) {
-            const int first = end - sizes[i].quads;
-            if (largest_sum(c, first, end) > limit)
-                break; /* and so would any longer one */
-            if (c->time[first] + sizes[i].time < c->time[end]) {
-                c->time[end] = c->time[first] + sizes[i].time;
-                c->last[end] = (uint8_t)sizes[i].quads;
-            }
-        }
-    }
+    for (struct window *w = c->window; w < c->window + c->windows; w++)
+        if (w->kind <= SP_SINGLE && w->quads < SP_LARGEST_WINDOW && fits(&w->lanes, quad, limit))
+            return w;
+    struct window *w = &c->window[c->windows++];
+    memset(w, 0, sizeof *w);
+    return w;
 }
 
-static int quads_of_kind(int kind) { return kind >= SP_SINGLE ? 1 : kind; }
+static void choose_windows(struct chunk *c, int x_max)
+{
+    const int16_t limit = (int16_t)(INT16_MAX / SP_MAX(x_max, 1));
+    c->windows = c->time = 0;
+    order_quads(c);
+    for (int i = 0; i < c->quads; i++) {
+        const uint8_t quad = c->order[i];
+        const struct lanes *lanes = &c->quad[quad];
+        struct window *w;
+        if (largest_of(lanes) > limit) {
+            w = &c->window[c->windows++];
+            *w = (struct window){.kind = SP_SINGLE + find_mask(lanes->sums, limit)};
+        } else {
+            w = find_window(c, lanes, limit);
+            w->kind = w->quads == 0 ? SP_SINGLE : w->quads + 1;
+        }
+        w->place[w->quads++] = quad;
+        for (int lane = 0; lane < 2 * LANES; lane++)
+            w->lanes.sums[lane] = (int16_t)(w->lanes.sums[lane] + lanes->sums[lane]);
+        if (w->lanes.sums[lanes->top] > largest_of(&w->lanes))
+            w->lanes.top = lanes->top;
+    }
+    const int vector_time = VECTOR_TIME * VECTORS / vectors_of(c);
+    for (const struct window *w = c->window; w < c->window + c->windows; w++) {
+        const int mask = SP_MAX(w->kind - SP_SINGLE, 0);
+        c->time += window_time[w->quads] + vector_time * count_vectors(mask);
+    }
+}
 
 /* The chosen windows, those of a kind together. Places are written behind the runs. */
 static void store_runs(const struct chunk *c, struct sp_window_chunk *header)
 {
     uint8_t places[SP_CHUNK_QUADS];
-    int windows = 0;
+    int quads = 0;
     header->runs = 0;
     for (int kind = 2; kind < SP_SINGLE + (1 << VECTORS); kind++) {
-        const int before = windows;
-        for (int end = c->quads; end > 0; end -= quads_of_kind(c->last[end]))
-            if (c->last[end] == kind)
-                places[windows++] = (uint8_t)(end - quads_of_kind(kind));
-        if (windows > before)
-            header->run[header->runs++] =
-                (struct sp_window_run){(uint8_t)kind, (uint8_t)(windows - before)};
+        int windows = 0;
+        for (const struct window *w = c->window; w < c->window + c->windows; w++)
+            if (w->kind == kind) {
+                memcpy(places + quads, w->place, (size_t)w->quads);
+                quads += w->quads, windows++;
+            }
+        if (windows > 0)
+            header->run[header->runs++] = (struct sp_window_run){(uint8_t)kind, (uint8_t)windows};
     }
-    memcpy(header->run + header->runs, places, (size_t)windows);
+    memcpy(header->run + header->runs, places, (size_t)quads);
     const size_t used = (size_t)((char *)(header->run + header->runs) - (char *)header);
-    header->weights = (int32_t)SP_ROUND_UP(used + (size_t)windows, 64);
+    header->weights = (int32_t)SP_ROUND_UP(used + (size_t)quads, 64);
 }
 
-static char *store_single(const struct chunk *c, int quad, int mask, char *to)
+static char *store_quad(const struct chunk *c, int quad, int mask, char *to)
 {
     for (int j = 0; j < vectors_of(c); j++) {
         const int8_t *w = &c->weights[quad][4 * SP_VECTOR_COLUMNS * j];
@@ -185,14 +246,9 @@ static int32_t store_chunk(const struct chunk *c, char *to, sp_window_use *use)
     for (int i = 0; i < header->runs; i++) {
         const struct sp_window_run run = header->run[i];
         count_use(c, run, use);
-        for (int n = 0; n < run.count; n++, place++) {
-            if (run.kind >= SP_SINGLE)
-                weights = store_single(c, *place, run.kind - SP_SINGLE, weights);
-            for (int q = 0; run.kind < SP_SINGLE && q < run.kind; q++) {
-                memcpy(weights, c->weights[*place + q], (size_t)(4 * c->width));
-                weights += 4 * c->width;
-            }
-        }
+        const int mask = SP_MAX(run.kind - SP_SINGLE, 0);
+        for (int quads = run.count * sp_window_quads(run.kind); quads > 0; quads--)
+            weights = store_quad(c, *place++, mask, weights);
     }
     return (int32_t)(SP_ROUND_UP(weights - to, 64));
 }
@@ -218,7 +274,7 @@ static int64_t pack_group(const int8_t *w, int columns, int k, int x_max, char *
             struct sp_window_chunk *header = (struct sp_window_chunk *)(packed + at);
             const int32_t bytes = store_chunk(&c, packed + at, use);
             header->next = i + 1 < chunks ? bytes : 0;
-            use->nanoseconds += 0.01 * c.time[c.quads] * c.width / SP_WINDOW_COLUMNS;
+            use->nanoseconds += 0.01 * c.time * c.width / SP_WINDOW_COLUMNS;
             at += bytes;
         }
     }

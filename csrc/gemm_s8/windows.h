@@ -1,7 +1,8 @@
 /* Weights for products by vpmaddubsw, which multiplies uint8 by int8 and adds pairs of products in
- * int16, saturating. A window of quads (four neighbouring k) is summed in int16 before it is
- * widened; windows.c chooses windows whose sums provably stay within int16. What not even a window
- * of one quad can hold is multiplied in int16 and summed in int32 instead, 8 columns at a time.
+ * int16, saturating. A window of quads (four neighbouring k each, from anywhere in k) is summed in
+ * int16 before it is widened; windows.c chooses windows whose sums provably stay within int16. What
+ * not even a window of one quad can hold is multiplied in int16 and summed in int32 instead, 8
+ * columns at a time.
  *
  * A panel of up to 32 columns, rounded up to SP_VECTOR_COLUMNS, is a row of chunks. The weights of
  * a chunk stay in the L1 cache while all rows pass by. */
@@ -14,7 +15,8 @@ enum {
     SP_WINDOW_COLUMNS = 32,
     SP_VECTOR_COLUMNS = 8,
     SP_CHUNK_QUADS = 160, /* of a chunk at most: 20 KB of weights */
-    SP_SINGLE = 16        /* of a run's kind: windows of one quad */
+    SP_LARGEST_WINDOW = 8,
+    SP_SINGLE = 16 /* of a run's kind: windows of one quad */
 };
 
 /* `count` windows of `kind` quads; or where kind is SP_SINGLE + mask, `count` quads of which the
@@ -23,9 +25,11 @@ struct sp_window_run {
     uint8_t kind, count;
 };
 
-/* Followed by the first quad of each window, uint8, counted from the chunk's first. Then, at
- * `weights`, the windows in the same order: int8 [quads][columns][4]; of a single quad for each
- * vector int8 [8][4], or, for one of the mask, int16 [2][8][2], k 0 and 2, then 1 and 3. */
+SP_INLINE int sp_window_quads(int kind) { return kind < SP_SINGLE ? kind : 1; }
+
+/* Followed by the quads of all windows, uint8, counted from the chunk's first. Then, at `weights`,
+ * the quads in the same order: int8 [columns][4]; of a single quad for each vector int8 [8][4], or,
+ * for one of the mask, int16 [2][8][2], k 0 and 2, then 1 and 3. */
 struct sp_window_chunk {
     int32_t weights; /* bytes from here to the weights, a multiple of 64 */
     int32_t next;    /* bytes from here to the next chunk, 0 in the last one */
