@@ -9,6 +9,7 @@ run of lanes, with a few useless lanes between rows.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -68,6 +69,7 @@ def _block(total: int, floats: bool) -> int:
     return -(-total // (blocks * F32_VECTOR)) * F32_VECTOR
 
 
+@lru_cache(maxsize=256)  # costs and packing ask the same again and again
 def plan_lanes(
     window: Window,
     shape: tuple[int, ...],

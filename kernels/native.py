@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -133,11 +133,16 @@ class NativeStep(Step):
         self.weight_bytes, self.detail = weight_bytes, detail
         scratch = lib.sp_scratch_bytes(op, ffi.cast("void *", params))
         self.scratch_bytes = (int(scratch) + 63) // 64 * 64
-        self._alone = Program([self], [(0, 0)] * (len(inputs) + 1), slots_in_order=True)
 
     def execute(self, inputs: Sequence[Array], output: Array) -> None:
-        scratch = aligned_empty(self._alone.scratch_bytes)
-        self._alone.run(block_pointers((*inputs, output)), pointer(scratch))
+        alone = self._alone
+        scratch = aligned_empty(alone.scratch_bytes)
+        alone.run(block_pointers((*inputs, output)), pointer(scratch))
+
+    @cached_property
+    def _alone(self) -> Program:
+        """The step by itself: every array is a block of its own."""
+        return Program([self], [(slot, 0) for slot in range(len(self.inputs) + 1)])
 
 
 Ref = tuple[int, int]  # memory block, byte offset
@@ -149,11 +154,7 @@ class Program:
     refs: for each step its inputs' and then its output's place, all steps in a row.
     """
 
-    def __init__(
-        self, steps: Sequence[NativeStep], refs: Sequence[Ref], *, slots_in_order: bool = False
-    ) -> None:
-        if slots_in_order:  # a step alone: every array is a block of its own
-            refs = [(slot, 0) for slot in range(len(refs))]
+    def __init__(self, steps: Sequence[NativeStep], refs: Sequence[Ref]) -> None:
         self.threads = max(step.threads for step in steps)
         self._scratch_per_thread = max(step.scratch_bytes for step in steps)
         self.scratch_bytes = self._scratch_per_thread * self.threads

@@ -6,6 +6,7 @@ describes; the structs are documented in csrc/sparing.h.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,14 +25,13 @@ MAX_INPUTS = 1024  # SP_MAX_INPUTS in csrc/operators.h
 
 
 def elements(shape: Shape) -> int:
-    return int(np.prod(shape, dtype=np.int64))
+    return math.prod(shape)
 
 
 def check_size(*shapes: Shape) -> None:
     """Raise ModelError for arrays with more elements than the C kernels can count."""
     for shape in shapes:
-        elements = float(np.prod(shape, dtype=np.float64))
-        if elements > MAX_ELEMENTS:
+        if elements(shape) > MAX_ELEMENTS:
             raise ModelError(
                 f"expected at most {MAX_ELEMENTS} elements in an activation, got shape "
                 f"{list(shape)}"

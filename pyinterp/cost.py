@@ -12,9 +12,7 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 
-import numpy as np
-
-from .cost_cache import cache_file, read_costs
+from .cost_cache import any_costs, cache_file, read_costs
 from .cost_sparse import is_sparse, memory_seconds, sparse_macs
 from .kernels.conditions import is_depthwise
 from .kernels.grouped import COLUMN_GROUP, groups_to_join
@@ -85,14 +83,13 @@ GROUPED_TAP_SECONDS = {"conv_s8": 1.3e-9, "conv_f32": 5e-9}
 
 def macs(spec: Spec, shapes: Sequence[Shape]) -> int:
     """Multiply-accumulates of a layer for given input shapes; 0 for operators without weights."""
-    if isinstance(spec, GemmS8):
-        positions = shapes[0][0]
-    elif isinstance(spec, (ConvS8, ConvF32)):
-        batch, _, height, width = output_shape(spec, shapes)
-        positions = batch * height * width
-    else:
+    return _macs(spec, output_shape(spec, shapes))
+
+
+def _macs(spec: Spec, output: Shape) -> int:
+    if not isinstance(spec, (ConvS8, ConvF32, GemmS8)):
         return 0
-    return positions * spec.weight.size
+    return output[0] * prod(output[2:]) * spec.weight.size
 
 
 def sparsity(spec: Spec) -> float:
@@ -112,12 +109,13 @@ def where_it_runs(backend: Backend) -> str:
 
 def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
     """Expected seconds of one step on one thread, from the shipped rates."""
-    sizes = [int(np.prod(s, dtype=np.int64)) for s in (*shapes, output_shape(spec, shapes))]
+    output = output_shape(spec, shapes)
+    sizes = [prod(shape) for shape in (*shapes, output)]
     seconds = STEP_SECONDS + sum(sizes) / BYTES_PER_SECOND[kernel.backend]
-    work: float = macs(spec, shapes)
+    work: float = _macs(spec, output)
     operator = kernel.operator
     if isinstance(spec, ConvS8) and operator == "winograd_s8":
-        batch, outputs, height, width = output_shape(spec, shapes)
+        batch, outputs, height, width = output
         tiles = count_tiles(batch, height, width)
         work = _winograd_macs(spec, tiles)
         weight_bytes = WINOGRAD_BYTES_A_KERNEL * spec.weight.shape[0] * spec.weight.shape[1]
@@ -202,13 +200,16 @@ class Costs:
 
     def transpose(self, spec: ArraySpec, before: Layout, after: Layout) -> float:
         """Seconds of changing the layout of an activation."""
-        found = self._measured.get(transpose_key(spec, before, after))
-        return STEP_SECONDS + spec.nbytes / TRANSPOSE_BYTES_PER_SECOND if found is None else found
+        if self._measured:
+            found = self._measured.get(transpose_key(spec, before, after))
+            if found is not None:
+                return found
+        return STEP_SECONDS + spec.nbytes / TRANSPOSE_BYTES_PER_SECOND
 
 
 def saved_costs(backend: Backend, threads: int) -> Costs:
     """What `tune` has measured on this machine for a backend and a number of threads."""
-    return Costs(read_costs(costs_path(backend, threads)))
+    return Costs(read_costs(costs_path(backend, threads))) if any_costs() else Costs()
 
 
 def costs_path(backend: Backend, threads: int) -> Path:

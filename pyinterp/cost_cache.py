@@ -44,6 +44,14 @@ def cache_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "sparing"
 
 
+def any_costs() -> bool:
+    """Whether there is a file of costs at all, for which fewer things need to be found out."""
+    try:
+        return any(name.startswith("costs-") for name in os.listdir(cache_folder()))
+    except OSError:
+        return False
+
+
 def cache_file(isa: str, threads: int) -> Path:
     identity = {
         "cpu": cpu_name(),

@@ -101,11 +101,23 @@ def choose(
         for i in {value.producer, *value.consumers} - {-1}:
             around[i].append(value)
     neighbours = [{i for v in near for i in (v.producer, *v.consumers)} - {-1} for near in around]
-    problem = _Problem(options, values, around, neighbours)
+    hopeful = [_hopeful(row, near) for row, near in zip(options, around, strict=True)]
+    problem = _Problem(hopeful, values, around, neighbours)
     # the best dense plan is a start, too: what comes out is never dearer than it
-    dense = replace(problem, options=[_dense(row) for row in options])
-    results = [_cheapest(problem), _improve(problem, _cheapest(dense))]
+    dense = replace(problem, options=[_dense(row) for row in hopeful])
+    results = [_cheapest(problem)]
+    if dense.options != problem.options:
+        results.append(_improve(problem, _cheapest(dense)))
     return min(results, key=lambda chosen: _total(problem, chosen)), options
+
+
+def _hopeful(row: Sequence[Option], around: Sequence[_Value]) -> Sequence[Option]:
+    """Without the options that another one undercuts by more than all changes of layout around the
+    operation can cost."""
+    if len(row) == 1:
+        return row
+    limit = min(o.seconds for o in row) + sum(sum(value.seconds.values()) for value in around)
+    return [o for o in row if o.seconds <= limit]
 
 
 def _dense(row: Sequence[Option]) -> Sequence[Option]:
@@ -162,9 +174,9 @@ def _cheapest(problem: _Problem) -> list[Option]:
         lambda o: o.seconds + (o.layout != "nchw"),
         lambda o: o.seconds + (o.layout != "nc4hw4"),
     )
-    results = [
-        _improve(problem, [min(row, key=start) for row in problem.options]) for start in starts
-    ]
+    firsts = [[min(row, key=start) for row in problem.options] for start in starts]
+    different = {tuple(map(id, first)): first for first in firsts}
+    results = [_improve(problem, first) for first in different.values()]
     return min(results, key=lambda chosen: _total(problem, chosen))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .graph_index import GraphIndex
@@ -34,7 +36,7 @@ def as_images(
 def _image(core: Node, shape: Shape) -> Shape:
     if core.op_type == "Conv":
         return shape[0], shape[1], 1, shape[2]
-    return int(np.prod(shape[:-1], dtype=np.int64)), shape[-1], 1, 1
+    return math.prod(shape[:-1]), shape[-1], 1, 1
 
 
 def layer_weight(core: Node, weight: Array) -> Array:

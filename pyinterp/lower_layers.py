@@ -19,7 +19,8 @@ from .ops.fused_spec import (
 )
 from .quantized import (
     check_scales,
-    integer_bias,
+    rounded_bias,
+    stored_bias,
     weight_parameters,
 )
 
@@ -62,11 +63,17 @@ def quantized_layer(v: QuantizedValues, target: Target, core: Node) -> ConvS8 | 
 def _bias(v: QuantizedValues, core: Node, x_scale: float, w_scale: Array) -> I32 | None:
     """int32 bias of a layer; None (and a note) where the layer has to stay float."""
     graph, name = v.graph, core.inputs[2] if len(core.inputs) > 2 else ""
-    real = bias_vector(graph, name, w_scale.shape[0]) if name else None
-    if name and real is None:
+    if not name:
+        return np.zeros(w_scale.shape, np.int32)
+    scale = np.float64(x_scale) * w_scale.astype(np.float64)
+    stored = stored_bias(graph.producer(name), graph.constant, scale)
+    if stored is not None:
+        return stored
+    real = bias_vector(graph, name, w_scale.shape[0])
+    if real is None:
         v.notes[core.label] = "stays float: its bias is not one constant per channel"
         return None
-    bias = integer_bias(real, graph.producer(name), graph.constant, x_scale, w_scale)
+    bias = rounded_bias(real, scale)
     if bias is None:
         v.notes[core.label] = "stays float: its bias does not fit int32"
     return bias

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -74,6 +75,8 @@ def activation_parameters(node: Node, constant: Constant) -> Parameters | None:
 def quantize_scalar(value: float, parameters: Parameters) -> int:
     """QuantizeLinear of one number, by the rule of the numeric contract."""
     lo, hi = (-128, 127) if parameters.signed else (0, 255)
+    if math.isinf(value):  # nearly always: there was no clamp
+        return hi if value > 0 else lo
     with np.errstate(over="ignore"):
         real = np.rint(np.float32(value) / np.float32(parameters.scale))
     zero = parameters.zero_point
@@ -139,30 +142,28 @@ def weight_parameters(
     return QuantizedWeight(difference.astype(np.int8) if fits else difference, full_scale)
 
 
-def integer_bias(
-    real: Array | None, node: Node | None, constant: Constant, x_scale: float, scale: Array
-) -> I32 | None:
-    """int32 bias with scale `x_scale * scale[c]`; None where it does not fit int32.
+def stored_bias(node: Node | None, constant: Constant, scale: Array) -> I32 | None:
+    """The int32 bias that the DequantizeLinear `node` reads, where it serves unchanged: one value a
+    channel, with zero point 0 and a scale within 2 float32 ulp of `scale`, float64 [O]."""
+    if node is None or node.op_type != "DequantizeLinear":
+        return None
+    stored, given = constant(node.inputs[0]), constant(node.inputs[1])
+    zero = constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
+    if stored is None or stored.dtype != np.int32 or stored.shape != scale.shape or given is None:
+        return None
+    if given.size not in (1, scale.size) or (zero is not None and zero.any()):
+        return None
+    ulp = np.spacing(scale.astype(np.float32)).astype(np.float64)
+    near = np.abs(given.reshape(-1).astype(np.float64) - scale) <= 2 * ulp
+    return stored.astype(np.int32) if near.all() else None
 
-    real: the bias as float32 [O], or None for no bias. node: the DequantizeLinear it came from.
-    An int32 bias passes unchanged where its zero point is 0 and its scale is within 2 float32 ulp
-    of the product; any other one is requantized by rint half to even in float64.
+
+def rounded_bias(real: Array, scale: Array) -> I32 | None:
+    """int32 bias of a scale, by rint half to even in float64; None where it does not fit int32.
+
+    real: the bias as float32 [O]. scale: float64 [O].
     """
-    if real is None:
-        return np.zeros(scale.shape, np.int32)
-    product = np.float64(x_scale) * scale.astype(np.float64)
-    if node is not None and node.op_type == "DequantizeLinear":
-        stored = constant(node.inputs[0])
-        given = constant(node.inputs[1])
-        zero = constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
-        near = given is not None and np.all(
-            np.abs(given.reshape(-1).astype(np.float64) - product)
-            <= 2 * np.spacing(product.astype(np.float32)).astype(np.float64)
-        )
-        plain = zero is None or not zero.any()
-        if stored is not None and stored.dtype == np.int32 and near and plain:
-            return stored.astype(np.int32)
-    rounded = np.rint(real.astype(np.float64) / product)
+    rounded = np.rint(real.astype(np.float64) / scale)
     if not np.isfinite(rounded).all() or np.abs(rounded).max(initial=0) > 2**31 - 1:
         return None
     return rounded.astype(np.int32)

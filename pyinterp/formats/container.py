@@ -10,6 +10,7 @@ model gives the same bytes.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ from .atomic import write_atomically
 from .container_graph import (
     MAX_ENTRIES,
     Json,
+    check_dtype,
+    check_text,
     check_tree,
     fields,
     info_to_json,
@@ -37,6 +40,7 @@ from .container_graph import (
     node_to_json,
     read_info,
     read_node,
+    read_shape,
     read_stored,
     stored_to_json,
     text,
@@ -59,6 +63,7 @@ ELEMENT_CODES = {
     **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
 }
 DTYPE_OF_CODE = {code: dtype for dtype, code in ELEMENT_CODES.items()}
+DTYPES_BY_CODE = {code: np.dtype(name) for code, name in DTYPE_OF_CODE.items()}
 
 
 def save_container(model: Model, path: str | os.PathLike[str]) -> None:
@@ -134,8 +139,8 @@ def load_container(path: str | os.PathLike[str]) -> Model:
     """
     with _format_errors(path):
         _check_header_size(path)
-        with safetensors.safe_open(path, "numpy") as file, open(path, "rb", buffering=0) as data:
-            return _read_model(_StoredArrays(file, data))
+        with safetensors.safe_open(path, "numpy"), open(path, "rb", buffering=0) as data:
+            return _read_model(_StoredArrays(data))
 
 
 @contextmanager
@@ -167,10 +172,16 @@ def _check_header_size(path: str | os.PathLike[str]) -> None:
 class _StoredArrays:
     """The arrays of an open file, each to be claimed once, with the dtype and shape expected."""
 
-    def __init__(self, file: Any, data: FileIO) -> None:
-        """file: as safetensors opened and checked it. data: the same file."""
-        self.file, self._data = file, data
-        self.unclaimed = set(file.keys())
+    def __init__(self, data: FileIO) -> None:
+        """data: a file whose header safetensors has checked: dtypes, shapes, and where arrays lie.
+
+        The rest is read at once, which takes a fraction of the time of safetensors' copies.
+        """
+        length = int.from_bytes(data.read(8), "little")
+        self._header: dict[str, Any] = json.loads(data.read(length))
+        self.metadata = self._header.pop(RESERVED_KEY, None)
+        self._data, self._at = data, 8 + length
+        self.unclaimed = set(self._header)
         if len(self.unclaimed) > MAX_ENTRIES:
             raise FormatError(f"{len(self.unclaimed)} arrays, over the limit of {MAX_ENTRIES}")
 
@@ -180,8 +191,8 @@ class _StoredArrays:
             if key not in self.unclaimed:
                 raise FormatError(f"{where}: array {key!r} is missing, or used twice")
             self.unclaimed.remove(key)
-            held = self.file.get_slice(key)
-            held_dtype, held_shape = held.get_dtype(), tuple(held.get_shape())
+            held = self._header[key]
+            held_dtype, held_shape = held["dtype"], tuple(held["shape"])
             fits = held_shape == shape if shape is not None else len(held_shape) == 1
             if held_dtype != ELEMENT_CODES[dtype] or not fits:
                 raise FormatError(
@@ -193,41 +204,31 @@ class _StoredArrays:
         """Rows for the arrays that nobody has claimed: each is the weight of its name."""
         rows = {}
         for key in sorted(self.unclaimed):
-            held = self.file.get_slice(key)
-            row = {
-                "kind": "dense",
-                "dtype": DTYPE_OF_CODE.get(held.get_dtype()),
-                "shape": held.get_shape(),
-                "keys": [key],
-            }
-            rows[key] = read_stored(row, f"array {key!r}")
+            held = self._header[key]
+            dtype = DTYPE_OF_CODE.get(held["dtype"])
+            shape = read_shape(held["shape"], key)
+            rows[key] = StoredTensor("dense", check_dtype(dtype, key), shape, (text(key, "array"),))
         self.unclaimed.clear()
         return rows
 
     @cached_property
-    def _blocks(self) -> tuple[Array, dict[str, Any]]:
-        """The bytes of all arrays, and the file's header: where in them each lies.
-
-        Read at once, which takes a fraction of the time of safetensors' copies.
-        """
-        length = int.from_bytes(self._data.read(8), "little")
-        header = json.loads(self._data.read(length))
-        size = os.fstat(self._data.fileno()).st_size
-        blocks = np.empty(size - 8 - length, np.uint8)
+    def _blocks(self) -> Array:
+        """The bytes of all arrays."""
+        blocks = np.empty(os.fstat(self._data.fileno()).st_size - self._at, np.uint8)
         at = 0
         while at < len(blocks) and (count := self._data.readinto(blocks.data[at:])):
             at += count
         if at < len(blocks):
             raise FormatError("the file became shorter while it was read")
-        return blocks, header
+        return blocks
 
     def _array(self, key: str) -> Array:
-        blocks, header = self._blocks
-        entry = header[key]
+        entry = self._header[key]
         begin, end = entry["data_offsets"]
-        array = blocks[begin:end].view(DTYPE_OF_CODE[entry["dtype"]]).reshape(entry["shape"])
+        array = self._blocks[begin:end].view(DTYPES_BY_CODE[entry["dtype"]])
+        array = array.reshape(entry["shape"])
         # a small array of its own does not keep all bytes of the file in memory
-        small = array.nbytes < OWN_BYTES or not array.flags.aligned
+        small = end - begin < OWN_BYTES or not array.flags.aligned
         return array.copy() if small else array
 
     def read(self, stored: StoredTensor) -> Tensor:
@@ -243,7 +244,7 @@ class _StoredArrays:
 
 
 def _read_model(arrays: _StoredArrays) -> Model:
-    document = _document(arrays.file.metadata())
+    document = _document(arrays.metadata)
     table = document["tensors"]
     if not isinstance(table, dict):
         raise FormatError("expected the tensor table by name")
@@ -254,22 +255,25 @@ def _read_model(arrays: _StoredArrays) -> Model:
         arrays.claim(rows[name], where)
     if not isinstance(document["metadata"], dict):
         raise FormatError("expected the metadata by name")
+    check_tree(document["metadata"])  # all else is read value by value
     nodes = [read_node(v, arrays.claim_and_read) for v in items(document["nodes"], "nodes")]
     for name, row in arrays.claim_rest().items():
         if name in rows:
             raise FormatError(f"tensor {name!r} is both a row of the table and an array")
         rows[name] = row
-    absent = Tensor(np.zeros(0))
-    outline = Model(  # checks the graph before the weights are read
+    weights = dict.fromkeys(rows, Tensor(np.zeros(0)))
+    model = Model(  # checks the graph before the weights are read
         nodes=tuple(nodes),
         inputs=tuple(read_info(v, "input") for v in items(document["inputs"], "inputs")),
         outputs=tuple(read_info(v, "output") for v in items(document["outputs"], "outputs")),
-        weights=dict.fromkeys(rows, absent),
+        weights=weights,
         opset=integer(document["opset"], "opset", OPSETS),
         metadata=document["metadata"],
         tables=_read_tables(document["tables"]),
     )
-    return outline.replace(weights={name: arrays.read(row) for name, row in rows.items()})
+    for name, row in rows.items():
+        weights[name] = arrays.read(row)
+    return model
 
 
 def _read_tables(document: Any) -> dict[str, Array]:
@@ -287,12 +291,15 @@ def _document(metadata: Any) -> Any:
     """The JSON document, its version and top-level keys checked."""
     if not metadata or metadata.keys() != {METADATA_KEY}:
         raise FormatError("a safetensors file, but not of Sparing: it holds no graph")
+    given = metadata[METADATA_KEY]
     document = json.loads(
-        metadata[METADATA_KEY],
+        given,
         object_pairs_hook=_without_duplicates,
         parse_constant=_refuse_constant,
+        parse_float=_finite_float,
     )
-    check_tree(document)
+    if "\\u" in given:  # else all of it is the text of a file, which is Unicode
+        check_text(json.dumps(document, ensure_ascii=False))
     version = document.get("version") if isinstance(document, dict) else None
     if version != VERSION:
         raise FormatError(f"format version {version!r:.40}; this release reads version {VERSION}")
@@ -305,6 +312,13 @@ def _without_duplicates(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     if len(unique) != len(pairs):
         raise FormatError("a key occurs twice in a JSON object")
     return unique
+
+
+def _finite_float(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise FormatError("JSON holds a number that is not finite")
+    return number
 
 
 def _refuse_constant(name: str) -> Json:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,6 +24,10 @@ MAX_DEPTH = 64
 MAX_RANK = 64  # NumPy's own limit
 MAX_ELEMENTS = 1 << 40
 INT64 = range(-(1 << 63), 1 << 63)
+DIMENSIONS = range(MAX_ELEMENTS + 1)
+
+NODE_KEYS = frozenset({"op", "inputs", "outputs"})
+MORE_NODE_KEYS = frozenset({"name", "domain", "attributes"})
 
 KIND_ARRAYS = {"dense": 1, "sparse": 2, "dense_s4": 1}
 
@@ -54,11 +58,16 @@ def _check_level(values: list[Json]) -> list[Json]:
             below += value
         elif isinstance(value, float) and not math.isfinite(value):
             raise FormatError("JSON holds a number that is not finite")
+    check_text("".join(texts))
+    return below
+
+
+def check_text(value: str) -> None:
+    """Raise FormatError unless it is Unicode, which JSON's escapes may not be."""
     try:
-        "".join(texts).encode()
+        value.encode()
     except UnicodeEncodeError as error:
         raise FormatError(f"JSON holds text that is not Unicode: {error}") from error
-    return below
 
 
 # Writing
@@ -127,29 +136,39 @@ def stored_to_json(stored: StoredTensor) -> Json:
 
 def read_node(value: Json, load: Callable[[StoredTensor], Array]) -> Node:
     """`load(row)` reads an attribute's tensor."""
-    entry = fields(value, "node", {"op", "inputs", "outputs"}, {"name", "domain", "attributes"})
-    where = f"node {text(entry['op'], 'op')!r}"
+    entry = fields(value, "node", NODE_KEYS, MORE_NODE_KEYS)
+    op = text(entry["op"], "op")
+    outputs = _names(entry["outputs"], op)
     attributes = entry.get("attributes", {})
     if not isinstance(attributes, dict):
-        raise FormatError(f"{where}: expected attributes by name, got {_kind(attributes)}")
-    outputs = tuple(_string(v, where) for v in items(entry["outputs"], where))
+        raise FormatError(f"node {op!r}: expected attributes by name, got {_kind(attributes)}")
     return Node(
-        op_type=text(entry["op"], "op"),
-        inputs=tuple(_string(v, where) for v in items(entry["inputs"], where)),
-        outputs=outputs,
-        attributes={
-            key: _read_attribute(item, f"{where}, attribute {key!r}", load)
-            for key, item in attributes.items()
-        },
-        name=_string(entry.get("name", _usual_name(outputs)), where),
-        domain=_string(entry.get("domain", ""), where),
+        op,
+        _names(entry["inputs"], op),
+        outputs,
+        {key: _read_attribute(item, op, key, load) for key, item in attributes.items()},
+        _string(entry.get("name", _usual_name(outputs)), op),
+        _string(entry.get("domain", ""), op),
     )
 
 
-def _read_attribute(value: Json, where: str, load: Callable[[StoredTensor], Array]) -> Attribute:
+def _names(value: Json, op: str) -> tuple[str, ...]:
+    """The inputs or outputs of a node."""
+    if type(value) is list and len(value) <= MAX_ENTRIES and set(map(type, value)) <= {str}:
+        return tuple(value)
+    where = f"node {op!r}"
+    return tuple(_string(v, where) for v in items(value, where))
+
+
+def _read_attribute(
+    value: Json, op: str, key: str, load: Callable[[StoredTensor], Array]
+) -> Attribute:
+    if type(value) is int and value in INT64:
+        return value
+    where = f"node {op!r}, attribute {key!r}"
     if isinstance(value, list):
         scalars = [_read_scalar(item, where) for item in value]
-        if len({type(scalar) for scalar in scalars}) > 1:
+        if len(set(map(type, scalars))) > 1:
             raise FormatError(f"{where}: expected a list of one type, got several")
         return tuple(scalars)  # type: ignore[return-value]  # of one type, as just checked
     if isinstance(value, dict) and value.keys() == {"tensor"}:
@@ -158,6 +177,8 @@ def _read_attribute(value: Json, where: str, load: Callable[[StoredTensor], Arra
 
 
 def _read_scalar(value: Json, where: str) -> int | float | str:
+    if type(value) is int and value in INT64:
+        return value
     if isinstance(value, dict) and value.keys() == {"float"}:
         if value["float"] not in ("inf", "-inf", "nan"):
             raise FormatError(f"{where}: expected inf, -inf or nan")
@@ -173,7 +194,7 @@ def read_info(value: Json, where: str) -> TensorInfo:
     shape = entry["shape"]
     return TensorInfo(
         name,
-        named_dtype(_read_dtype(entry["dtype"], name)),
+        named_dtype(check_dtype(entry["dtype"], name)),
         None if shape is None else tuple(_read_dimension(d, name) for d in items(shape, name)),
     )
 
@@ -181,30 +202,36 @@ def read_info(value: Json, where: str) -> TensorInfo:
 def _read_dimension(value: Json, where: str) -> Dimension:
     if value is None or isinstance(value, str):
         return value
-    return integer(value, where, range(MAX_ELEMENTS + 1))
+    return integer(value, where, DIMENSIONS)
 
 
 def read_stored(value: Json, where: str) -> StoredTensor:
     """A row of the tensor table, its shape within limits."""
     entry = fields(value, where, {"kind", "dtype", "shape", "keys"})
-    dtype = _read_dtype(entry["dtype"], where)
+    dtype = check_dtype(entry["dtype"], where)
     kind = entry["kind"]
     kinds: tuple[str, ...] = ("dense_s4",) if dtype in NIBBLE_DTYPES else ("dense", "sparse")
     if dtype == "int8":
         kinds = (*kinds, "dense_s4")
     if kind not in kinds:
         raise FormatError(f"{where}: expected kind {' or '.join(kinds)} for {dtype}")
-    dims = items(entry["shape"], where, MAX_RANK)
-    shape = tuple(integer(dim, where, range(MAX_ELEMENTS + 1)) for dim in dims)
-    if math.prod(max(dim, 1) for dim in shape) > MAX_ELEMENTS:
-        raise FormatError(f"{where}: shape {list(shape)} is over {MAX_ELEMENTS} elements")
+    shape = read_shape(entry["shape"], where)
     keys = tuple(text(key, where) for key in items(entry["keys"], where))
     if len(keys) != KIND_ARRAYS[kind]:
         raise FormatError(f"{where}: {kind} takes {KIND_ARRAYS[kind]} arrays, got {len(keys)}")
     return StoredTensor(kind, dtype, shape, keys)
 
 
-def _read_dtype(value: Json, where: str) -> str:
+def read_shape(value: Json, where: str) -> tuple[int, ...]:
+    """A tensor's shape, within limits."""
+    dims = items(value, where, MAX_RANK)
+    shape = tuple([integer(dim, where, DIMENSIONS) for dim in dims])
+    if math.prod([dim or 1 for dim in shape]) > MAX_ELEMENTS:
+        raise FormatError(f"{where}: shape {list(shape)} is over {MAX_ELEMENTS} elements")
+    return shape
+
+
+def check_dtype(value: Json, where: str) -> str:
     if not isinstance(value, str) or value not in DTYPES:
         raise FormatError(
             f"{where}: expected an element type of {sorted(DTYPES)}, got {value!r:.40}"
@@ -213,14 +240,14 @@ def _read_dtype(value: Json, where: str) -> str:
 
 
 def fields(
-    value: Json, where: str, required: Collection[str], optional: Collection[str] = ()
+    value: Json, where: str, required: Set[str], optional: Set[str] = frozenset()
 ) -> Mapping[str, Json]:
     """An object with exactly these keys."""
     if not isinstance(value, dict):
         raise FormatError(f"{where}: expected an object, got {_kind(value)}")
-    missing = set(required) - value.keys()
-    unknown = value.keys() - set(required) - set(optional)
-    if missing or unknown:
+    if not required <= value.keys() <= required | optional:
+        missing = required - value.keys()
+        unknown = value.keys() - required - optional
         raise FormatError(
             f"{where}: missing keys {sorted(missing)}, unknown keys {sorted(unknown)[:5]}"
         )

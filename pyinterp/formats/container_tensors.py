@@ -12,6 +12,7 @@ A value counts as zero where all its bits are zero, so that -0.0 survives.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ class StoredTensor:
         return product
 
 
+@cache
 def named_dtype(name: str) -> np.dtype[Any]:
     """The dtype of that name. Raises FormatError where it needs ml_dtypes and that is absent."""
     if name in PLAIN_DTYPES:
@@ -138,17 +140,25 @@ def decode(stored: StoredTensor, arrays: list[Array]) -> Tensor:
     values = arrays[-1]
     if dtype == np.bool_ and (values.view(np.uint8) > 1).any():
         raise FormatError("a boolean is neither 0 nor 1")
-    values = values.view(dtype)
+    if values.dtype != dtype:
+        values = values.view(dtype)
     if stored.kind == "sparse":
         return SparseTensor(arrays[0], values, stored.shape)
     return Tensor(values)
 
 
+def _nibble_pairs(signed: bool) -> Array:
+    """The two values of each byte, as two bytes, [256]."""
+    bytes_ = np.arange(256, dtype=np.uint8)
+    pairs = np.stack([bytes_ & 15, bytes_ >> 4], axis=-1).view(np.int8)
+    if signed:
+        pairs = (pairs ^ 8) - np.int8(8)  # extends the sign
+    return np.ascontiguousarray(pairs).view(np.uint16)[:, 0]
+
+
 def _unpack_nibbles(packed: Array, stored: StoredTensor, dtype: np.dtype[Any]) -> Array:
-    nibbles = np.stack([packed & 15, packed >> 4], axis=-1).reshape(-1)
-    if nibbles[stored.size :].any():
+    if stored.size % 2 and packed[-1] >> 4:
         raise FormatError("the padding after the last 4-bit value is not zero")
-    values = nibbles[: stored.size].astype(np.int8)
-    if stored.dtype in ("int4", "int8"):
-        values = (values ^ 8) - np.int8(8)  # extends the sign
-    return values.astype(dtype).reshape(stored.shape)
+    pairs = _nibble_pairs(signed=stored.dtype in ("int4", "int8")).take(packed)
+    values = pairs.view(np.int8)[: stored.size]
+    return values.astype(dtype, copy=False).reshape(stored.shape)

@@ -33,20 +33,17 @@ class Window:
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Output (height, width); 0 or less where the window does not fit the padded input."""
-        sizes = []
-        for axis, size in enumerate((height, width)):
-            padded = size + self.pads[axis] + self.pads[axis + 2]
-            extent = (self.kernel[axis] - 1) * self.dilations[axis] + 1
-            stride = self.strides[axis]
-            if self.ceil_mode:
-                count = -(-(padded - extent) // stride) + 1
-                # a window that starts in the trailing padding does not count
-                if (count - 1) * stride >= size + self.pads[axis]:
-                    count -= 1
-            else:
-                count = (padded - extent) // stride + 1
-            sizes.append(count)
-        return sizes[0], sizes[1]
+        return self._size(height, 0), self._size(width, 1)
+
+    def _size(self, size: int, axis: int) -> int:
+        before, stride = self.pads[axis], self.strides[axis]
+        extent = (self.kernel[axis] - 1) * self.dilations[axis] + 1
+        spare = size + before + self.pads[axis + 2] - extent
+        if not self.ceil_mode:
+            return spare // stride + 1
+        count = -(-spare // stride) + 1
+        # a window that starts in the trailing padding does not count
+        return count - 1 if (count - 1) * stride >= size + before else count
 
 
 @dataclass(frozen=True, slots=True)
