@@ -27,7 +27,6 @@ static const struct {
     [SP_MAX_POOL_S8] = {sp_op_max_pool_s8, NULL},
     [SP_AVERAGE_POOL_S8] = {sp_op_average_pool_s8, NULL},
     [SP_TABLE_S8] = {sp_op_table_s8, NULL},
-    [SP_RESIZE_NEAREST_S8] = {sp_op_resize_nearest_s8, NULL},
     [SP_TRANSPOSE] = {sp_op_transpose, NULL},
     [SP_NC4HW4] = {sp_op_nc4hw4, NULL},
     [SP_SELECT_CHANNELS] = {sp_op_select_channels, NULL},
@@ -35,6 +34,12 @@ static const struct {
     [SP_AVERAGE_POOL_F32] = {sp_op_average_pool_f32, NULL},
     [SP_BINARY_F32] = {sp_op_binary_f32, NULL},
     [SP_ACTIVATION_F32] = {sp_op_activation_f32, NULL},
+    [SP_GATHER_PIXELS] = {sp_op_gather_pixels, NULL},
+    [SP_DEPTH_TO_SPACE] = {sp_op_depth_to_space, NULL},
+    [SP_INTERPOLATE] = {sp_op_interpolate, sp_scratch_interpolate},
+    [SP_NORMALIZE] = {sp_op_normalize, NULL},
+    [SP_PRELU_S8] = {sp_op_prelu_s8, NULL},
+    [SP_PRELU_F32] = {sp_op_prelu_f32, NULL},
 };
 
 size_t sp_scratch_bytes(int op, const void *params)

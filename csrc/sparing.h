@@ -326,11 +326,6 @@ typedef struct {
     const uint8_t *table; /* [256] */
 } sp_table_s8;
 
-typedef struct {
-    int batch, in_h, in_w, channels, out_h, out_w; /* nhwc */
-    const int32_t *rows, *columns;
-} sp_resize_nearest_s8;
-
 /* Some channels, in any order, of elements of 1 or 4 bytes. A row is an image of planes (nchw) or a
  * pixel (nhwc): in_c units become out_c. */
 enum {
@@ -385,6 +380,60 @@ typedef struct {
     float a, b;
 } sp_activation_f32;
 
+/* Pixels picked by row and column, nhwc; a row of -1, and a run from -1, is filled. */
+typedef struct {
+    int batch, in_h, in_w, channels, out_h, out_w;
+    int element_bytes; /* 1 or 4 */
+    uint8_t fill[4];   /* an element */
+    int runs;
+    const int32_t *rows;       /* [out_h] */
+    const sp_channel_run *run; /* [runs]: columns that are neighbours in input and output */
+} sp_gather_pixels;
+
+/* Blocks of pixels out of channels, nhwc: a pixel holds [out_c][block][block] elements where
+ * channels_first is 1, else [block][block][out_c]. The result begins at (top, left) of the whole.
+ */
+typedef struct {
+    int batch, in_h, in_w, out_c, out_h, out_w, block, channels_first, top, left;
+    int element_bytes; /* 1 or 4 */
+} sp_depth_to_space;
+
+/* Separable resizing, nhwc, of bytes or floats. index, weight: [length][taps]. */
+typedef struct {
+    int batch, in_h, in_w, channels, out_h, out_w;
+    int bytes, row_taps, column_taps;
+    const int32_t *row_index, *column_index;
+    const float *row_weight, *column_weight;
+    int x_zero_point; /* bytes: this and what follows */
+    float multiplier;
+    sp_range output;
+} sp_interpolate;
+
+/* (x - mean) * inverse * scale + bias over channels, else over space; nhwc, bytes or floats. */
+typedef struct {
+    int64_t batch, pixels, channels;
+    int bytes, over_channels;
+    const float *scale, *bias; /* [channels] */
+    double epsilon;
+    float x_scale;    /* floats: 1 */
+    int x_zero_point; /* bytes: this and the range */
+    sp_range output;
+} sp_normalize;
+
+typedef struct {
+    int64_t batch, pixels, channels;
+    int nhwc, x_zero_point;
+    float multiplier;
+    const float *negative_multiplier; /* [channels] */
+    sp_range output;
+} sp_prelu_s8;
+
+typedef struct {
+    int64_t batch, pixels, channels;
+    int nhwc;
+    const float *slope; /* [channels] */
+} sp_prelu_f32;
+
 /* nchw <-> nhwc: transposes [batch][rows][columns] to [batch][columns][rows]. */
 typedef struct {
     int batch, rows, columns, element_bytes; /* 1 or 4 */
@@ -418,7 +467,6 @@ enum {
     SP_MAX_POOL_S8,
     SP_AVERAGE_POOL_S8,
     SP_TABLE_S8,
-    SP_RESIZE_NEAREST_S8,
     SP_TRANSPOSE,
     SP_NC4HW4,
     SP_SELECT_CHANNELS,
@@ -426,6 +474,12 @@ enum {
     SP_AVERAGE_POOL_F32,
     SP_BINARY_F32,
     SP_ACTIVATION_F32,
+    SP_GATHER_PIXELS,
+    SP_DEPTH_TO_SPACE,
+    SP_INTERPOLATE,
+    SP_NORMALIZE,
+    SP_PRELU_S8,
+    SP_PRELU_F32,
     SP_OP_COUNT
 };
 

@@ -140,23 +140,6 @@ def table_s8(spec: fs.TableS8, shapes: Sequence[Shape], layout: Layout, threads:
     return plain_step(spec, shapes, layout, threads, lib.SP_TABLE_S8, params, [table])
 
 
-def resize_nearest_s8(
-    spec: fs.ResizeNearestS8, shapes: Sequence[Shape], layout: Layout, threads: int
-) -> NativeStep:
-    """Raises ModelError for a source index outside the input."""
-    batch, channels, out_h, out_w = output_shape(spec, shapes)
-    in_h, in_w = shapes[0][2:]
-    rows, columns = (np.array(indices, np.int32) for indices in (spec.rows, spec.columns))
-    for indices, size in ((rows, in_h), (columns, in_w)):
-        if indices.size and not 0 <= indices.min() <= indices.max() < size:
-            raise ModelError(f"resize: expected source indices in [0, {size}), got {indices}")
-    params = ffi.new("sp_resize_nearest_s8 *", [batch, in_h, in_w, channels, out_h, out_w])
-    params.rows, params.columns = pointer(rows, "int32_t *"), pointer(columns, "int32_t *")
-    return plain_step(
-        spec, shapes, layout, threads, lib.SP_RESIZE_NEAREST_S8, params, [rows, columns]
-    )
-
-
 def fill_shape(shape: CData, window: fs.Window, groups: int, x: Shape, y: Shape) -> None:
     """Fill an sp_conv_shape for a window that turns logical shape x into y."""
     shape.batch, shape.in_c, shape.in_h, shape.in_w = x

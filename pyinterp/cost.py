@@ -27,9 +27,15 @@ from .ops.fused_spec import (
     AveragePoolS8,
     ConvF32,
     ConvS8,
+    DepthToSpace,
+    GatherPixels,
     GemmS8,
+    InterpolateF32,
+    InterpolateS8,
     MaxPoolF32,
     MaxPoolS8,
+    NormalizeF32,
+    NormalizeS8,
     SelectChannels,
     Spec,
 )
@@ -177,6 +183,14 @@ def step_key(kernel: Kernel, spec: Spec, shapes: Sequence[Shape], layout: Layout
         parts.append(spec.function)
     if isinstance(spec, SelectChannels):
         parts.append(f"{spec.element} {zlib.crc32(str(spec.channels).encode()):08x}")
+    if isinstance(spec, GatherPixels):
+        parts.append(f"{spec.element} {zlib.crc32(str((spec.rows, spec.columns)).encode()):08x}")
+    if isinstance(spec, DepthToSpace):
+        parts += [spec.element, spec.block, spec.channels_first, spec.crop]
+    if isinstance(spec, (InterpolateS8, InterpolateF32)):
+        parts += [spec.rows.index.shape, spec.columns.index.shape]
+    if isinstance(spec, (NormalizeS8, NormalizeF32)):
+        parts.append(spec.over)
     return " ".join(str(part) for part in parts)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .fold_linear import fold_batch_norm, normalize_gemm
+from .fold_transposed import convolve_transposed
 from .interpreter import run_graph
 from .model import Model, Node, Tensor
 from .ops.registry import TABLE
@@ -18,7 +19,8 @@ _KEPT = frozenset({"DequantizeLinear"})
 
 
 def simplify(model: Model, batch_norm: bool = True) -> Model:
-    """Fold constants, BatchNorm and no-ops, bring Gemm to one form; repeated until nothing changes.
+    """Fold constants, BatchNorm and no-ops, bring Gemm and ConvTranspose to one form; repeated
+    until nothing changes.
 
     batch_norm: False leaves BatchNorm, and other factors and offsets, out of the weights.
     Floats change by rounding only: products of folded layers are formed in float64.
@@ -26,7 +28,7 @@ def simplify(model: Model, batch_norm: bool = True) -> Model:
     while True:
         before = model
         model = fold_constants(remove_no_ops(remove_dead_code(model)))
-        model = normalize_gemm(model)
+        model = convolve_transposed(normalize_gemm(model))
         if batch_norm:
             model = fold_batch_norm(model)
         if model is before:

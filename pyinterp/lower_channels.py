@@ -1,8 +1,10 @@
-"""Movement of whole channels, of uint8 and float32 alike: slices, splits, shuffles."""
+"""Movement of whole channels, of uint8 and float32 alike: slices, splits, shuffles; and movements
+that become one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeGuard
 
 import numpy as np
@@ -12,7 +14,7 @@ from .graph_index import GraphIndex
 from .kernels.step import ArraySpec
 from .lowered import Operation, ReferenceOp, View, Work
 from .model import Node
-from .ops.fused_spec import ConcatF32, SelectChannels
+from .ops.fused_spec import ConcatF32, DepthToSpace, GatherPixels, SelectChannels
 from .shapes import Shape
 
 SLICES = ("Slice", "Split")
@@ -68,20 +70,21 @@ def float_movement(graph: GraphIndex, node: Node) -> list[Operation] | None:
 def fuse_selections(
     operations: Sequence[Operation], values: Mapping[str, ArraySpec], outputs: Sequence[str]
 ) -> tuple[Operation, ...]:
-    """Channel shuffles (a view, a transpose, a view) become one selection, and selections of
-    selections one, where nothing else reads what vanishes."""
+    """Channel shuffles (a view, a transpose, a view) become one selection, selections of selections
+    one, and blocks of pixels that are cropped are made so, where nothing else reads what vanishes.
+    """
     made: dict[str, Operation] = {}
     fused = []
     for operation in operations:
         operation = _shuffle(operation, made, values)
         operation = _compose(operation, made)
+        operation = _crop(operation, made, values)
         made.update(dict.fromkeys(operation.outputs, operation))
         fused.append(operation)
     needed, kept = set(outputs), []
     for operation in reversed(fused):  # what only fused operations read is dead now
-        fusable = isinstance(operation.work, (View, SelectChannels)) or _is_transpose(
-            operation.work
-        )
+        moves = isinstance(operation.work, (View, SelectChannels, DepthToSpace))
+        fusable = moves or _is_transpose(operation.work)
         if needed.intersection(operation.outputs) or not fusable:
             needed.update(operation.inputs)
             kept.append(operation)
@@ -137,4 +140,26 @@ def _compose(operation: Operation, made: Mapping[str, Operation]) -> Operation:
         return operation
     channels = tuple(before.work.channels[i] for i in operation.work.channels)
     spec = SelectChannels(channels, operation.work.element)
+    return Operation(operation.label, spec, before.inputs, operation.outputs)
+
+
+def _crop(
+    operation: Operation, made: Mapping[str, Operation], values: Mapping[str, ArraySpec]
+) -> Operation:
+    """Neighbouring rows and columns of a DepthToSpace are that DepthToSpace, cropped."""
+    before, work = made.get(operation.inputs[0]), operation.work
+    if before is None or not isinstance(work, GatherPixels):
+        return operation
+    blocks = before.work
+    if not isinstance(blocks, DepthToSpace):
+        return operation
+    crop = list(blocks.crop)
+    sizes = values[operation.inputs[0]].shape[2:]
+    for axis, (picked, size) in enumerate(zip((work.rows, work.columns), sizes, strict=True)):
+        first = picked[0]
+        if first < 0 or picked != tuple(range(first, first + len(picked))):
+            return operation
+        crop[axis] += first
+        crop[axis + 2] += size - first - len(picked)
+    spec = replace(blocks, crop=(crop[0], crop[1], crop[2], crop[3]))
     return Operation(operation.label, spec, before.inputs, operation.outputs)

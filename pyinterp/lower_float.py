@@ -8,6 +8,7 @@ import numpy as np
 
 from .graph_index import GraphIndex
 from .lower_channels import float_movement
+from .lower_images import float_images
 from .lower_pointwise import float_pointwise, float_pool
 from .lowered import Operation, View
 from .model import Array, Node
@@ -93,6 +94,7 @@ class FloatMatcher:
         return (
             self._layer(node)
             or float_movement(graph, node)
+            or float_images(graph, node)
             or float_pool(graph, node)
             or float_pointwise(graph, node)
         )

@@ -31,7 +31,7 @@ UNARY = frozenset(
     )
 )
 # with constants of one element, or with the tensor itself
-ARITHMETIC = frozenset(("Add", "Sub", "Mul", "Div", "Pow", "Min", "Max"))
+ARITHMETIC = frozenset(("Add", "Sub", "Mul", "Div", "Pow", "Min", "Max", "PRelu"))
 IN_CHAINS = UNARY | ARITHMETIC | {"Relu", "Clip"}
 
 

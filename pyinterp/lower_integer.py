@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from . import lower_functions as functions
+from . import lower_images_s8 as images
 from . import lower_layers as layers
 from . import lower_moves as moves
 from .graph_index import GraphIndex
@@ -40,8 +41,11 @@ _PATTERNS: dict[str, Pattern] = {
     "AveragePool": moves.average_pool,
     "GlobalAveragePool": moves.average_pool,
     "ReduceMean": moves.average_pool,
-    "Resize": moves.resize,
-    "Upsample": moves.resize,
+    **dict.fromkeys(("Resize", "Upsample"), _first_of(images.move, images.interpolate)),
+    "Slice": _first_of(moves.move, images.move),
+    **dict.fromkeys(("DepthToSpace", "Pad"), images.move),
+    "PRelu": _first_of(functions.function, images.prelu),
+    "InstanceNormalization": images.normalize,
 }
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from . import ops
 from .lower_channels import SLICES, picked_channels
 from .lower_pointwise import reduces_space
 from .lower_values import Operand, QuantizedValues, Target, ratio, rescale
@@ -16,7 +13,6 @@ from .ops.fused_spec import (
     MaxPoolS8,
     MulS8,
     RescaleS8,
-    ResizeNearestS8,
     SelectChannels,
     Window,
 )
@@ -35,7 +31,7 @@ def requantized(v: QuantizedValues, target: Target) -> list[Operation] | None:
     return [Operation(target.node.label, spec, (x.name,), (v.stored(target),))]
 
 
-def _then_rescale(
+def then_rescale(
     v: QuantizedValues, target: Target, x: Operand, work: Work, label: str
 ) -> list[Operation]:
     """`work` on the bytes of x, and a rescale where the target's parameters differ."""
@@ -55,42 +51,21 @@ def move(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | No
     if x is None:
         return None
     if core.op_type == "Transpose":
-        return _then_rescale(v, target, x, ReferenceOp(core, v.graph.model.opset, {}), core.label)
+        return then_rescale(v, target, x, ReferenceOp(core, v.graph.model.opset, {}), core.label)
     if core.op_type in SLICES:
         channels = picked_channels(v.graph, core, target.value)
         if channels is None:
             return None
-        return _then_rescale(v, target, x, SelectChannels(channels, "uint8"), core.label)
+        return then_rescale(v, target, x, SelectChannels(channels, "uint8"), core.label)
     view = View(v.graph.facts.shapes[core.outputs[0]])
-    return _then_rescale(v, target, x, view, core.label)
+    return then_rescale(v, target, x, view, core.label)
 
 
 def max_pool(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | None:
     x, shape = v.operand(core.inputs[0]), v.graph.facts.shapes[core.inputs[0]]
     if x is None or len(shape) != 4 or len([n for n in core.outputs if n]) != 1:
         return None
-    return _then_rescale(v, target, x, MaxPoolS8(pool_window(core, shape[2:])), core.label)
-
-
-def resize(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | None:
-    x, shape = v.operand(core.inputs[0]), v.graph.facts.shapes[core.inputs[0]]
-    mode = core.attributes.get("mode", "nearest")
-    constants = [v.graph.constant(n) if n else None for n in core.inputs[1:]]
-    if x is None or len(shape) != 4 or mode != "nearest" or "axes" in core.attributes:
-        return None
-    if any(c is None and n for c, n in zip(constants, core.inputs[1:], strict=True)):
-        return None
-    if v.graph.facts.shapes[core.outputs[0]][:2] != shape[:2]:
-        return None
-    # the reference, run on row and column numbers, tells where every output pixel comes from
-    rows, columns = (
-        ops.run(core, [np.broadcast_to(index, shape), *constants], v.graph.model.opset)[0]
-        for index in np.indices(shape[2:], dtype=np.float32)
-    )
-    spec = ResizeNearestS8(
-        tuple(int(r) for r in rows[0, 0, :, 0]), tuple(int(c) for c in columns[0, 0, 0, :])
-    )
-    return _then_rescale(v, target, x, spec, core.label)
+    return then_rescale(v, target, x, MaxPoolS8(pool_window(core, shape[2:])), core.label)
 
 
 def average_pool(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | None:

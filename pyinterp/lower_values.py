@@ -10,6 +10,7 @@ import numpy.typing as npt
 from .graph_index import GraphIndex
 from .lower_channels import SLICES
 from .lower_float import VIEWS
+from .lower_images import pad_value
 from .model import Node
 from .ops.fused_spec import OutputRange, RescaleS8
 from .quantized import (
@@ -22,6 +23,20 @@ from .quantized import (
     output_range,
     storage_of_clamp,
 )
+
+# operators whose every output value is one of the input's, or 0
+_MOVES = frozenset(
+    (*VIEWS, *SLICES, "Transpose", "MaxPool", "DepthToSpace", "Pad", "Resize", "Upsample")
+)
+
+
+def _makes_values(graph: GraphIndex, move: Node) -> bool:
+    """Whether it interpolates, or fills with another value than 0."""
+    transform = move.attributes.get("coordinate_transformation_mode", "half_pixel")
+    if move.op_type in ("Resize", "Upsample"):
+        nearest = move.attributes.get("mode", "nearest") == "nearest"
+        return not nearest or transform == "tf_crop_and_resize"
+    return pad_value(graph, move) != 0
 
 
 def stored_name(graph: GraphIndex, name: str) -> str:
@@ -119,7 +134,9 @@ class QuantizedValues:
     def passes_through(self, target: Target) -> Storage | None:
         """Storage of the input where the pattern only moves its bytes (views, slices, MaxPool)."""
         core = target.core
-        if core is None or core.op_type not in (*VIEWS, *SLICES, "Transpose", "MaxPool"):
+        if core is None or core.op_type not in _MOVES:
+            return None
+        if _makes_values(self.graph, core):
             return None
         x = self.operand(core.inputs[0])
         if x is None or (core.op_type == "MaxPool" and any(core.outputs[1:])):
@@ -129,6 +146,8 @@ class QuantizedValues:
         lo, hi = x.storage.lo - x.storage.shift, x.storage.hi - x.storage.shift
         inside = own.lo - own.shift <= lo and hi <= own.hi - own.shift
         same_type = target.parameters.signed == (self.graph.facts.dtypes[x.source] == np.int8)
+        if core.op_type == "Pad" and not x.storage.lo <= x.zero_point <= x.storage.hi:
+            return None
         same = x.scale == target.parameters.scale and same_zero and inside and same_type
         return x.storage if same else None
 

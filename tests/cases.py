@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import cases_conv_s8
 import cases_elementwise
+import cases_images
 import cases_movement
 import cases_pointwise
 import cases_product
@@ -17,6 +18,7 @@ CASES: tuple[Case, ...] = (
     *cases_product.all_cases(),
     *cases_elementwise.all_cases(),
     *cases_movement.all_cases(),
+    *cases_images.all_cases(),
     *cases_pointwise.all_cases(),
 )
 BY_NAME = {case.name: case for case in CASES}

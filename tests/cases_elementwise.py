@@ -1,4 +1,4 @@
-"""Cases of everything that is no product: element by element, pooling, concatenation, resizing."""
+"""Cases of everything that is no product: element by element, pooling, concatenation."""
 
 from __future__ import annotations
 
@@ -114,23 +114,9 @@ def _windowed() -> list[Case]:
     ]
 
 
-def _resize() -> list[Case]:
-    def double(n: int) -> tuple[int, ...]:
-        return tuple(i // 2 for i in range(2 * n))
-
-    resize = fs.ResizeNearestS8
-    return [
-        make("resize by 2", resize(double(5), double(4)), (1, 16, 5, 4)),
-        make("resize down", resize((0, 2, 4), (0, 3)), (2, 3, 5, 4)),
-        make("resize uneven, reversed", resize((4, 4, 0), (3, 0, 0, 1, 2, 3, 3)), (1, 33, 5, 4)),
-        make("resize one pixel", resize((0, 0, 0), (0,) * 9), (1, 65, 1, 1)),
-    ]
-
-
 def all_cases() -> list[Case]:
     return [
         *_elementwise(),
         *_concat(),
         *_windowed(),
-        *_resize(),
     ]

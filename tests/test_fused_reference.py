@@ -402,5 +402,5 @@ def test_table_and_resize() -> None:
     x = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
     assert np.array_equal(fused.run(fs.TableS8(table), [x]).reshape(-1), table)
     small = np.array([[1, 2], [3, 4]], np.uint8).reshape(1, 1, 2, 2)
-    result = fused.run(fs.ResizeNearestS8((0, 0, 1), (1, 0)), [small])
+    result = fused.run(fs.GatherPixels((0, 0, 1), (1, 0)), [small])
     assert result[0, 0].tolist() == [[2, 1], [2, 1], [4, 3]]

@@ -79,7 +79,6 @@ def check(
         fs.TableS8: "table_s8",
         fs.MaxPoolS8: "max_pool_s8",
         fs.AveragePoolS8: "average_pool_s8",
-        fs.ResizeNearestS8: "resize_nearest_s8",
     }[type(spec)]
     step: Step = getattr(elementwise, name)(spec, [x.shape for x in inputs], layout, threads)
     result = guarded_run(step, inputs, layout)
@@ -202,16 +201,6 @@ def test_average_of_large_windows() -> None:
     check(spec, [x], "nhwc")
 
 
-@pytest.mark.parametrize("channels", [1, 3, 16, 100])
-def test_resize(channels: int) -> None:
-    rows, columns = (0, 0, 1, 1, 2, 2), (2, 0, 0, 1, 3, 3, 3)
-    check(fs.ResizeNearestS8(rows, columns), [u8((2, channels, 3, 4))], "nhwc")
-    with pytest.raises(ModelError, match=r"source indices in \[0, 3\)"):
-        elementwise.resize_nearest_s8(
-            fs.ResizeNearestS8((0, 3), (0,)), [(1, channels, 3, 4)], "nhwc", 1
-        )
-
-
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 @pytest.mark.parametrize("channels", [1, 3, 4, 15, 16, 17, 64, 130])
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (4, 4), (8, 9), (16, 16), (33, 31)])
@@ -236,7 +225,6 @@ def test_large_arrays_over_threads(threads: int) -> None:
         check(fs.MulS8(128, 3, 0.003, ODD), [a, u8((2, 37, 1, 1), 3)], layout, threads)
         check(fs.ConcatS8((None, fs.RescaleS8(3, 0.5, ODD))), [a, b], layout, threads)
     check(fs.MaxPoolS8(fs.Window((3, 3), (2, 2), (1, 1, 1, 1))), [a], "nhwc", threads)
-    check(fs.ResizeNearestS8((0, 5, 60) * 30, (1, 52) * 40), [a], "nhwc", threads)
 
 
 def test_sizes_beyond_32_bits_are_refused() -> None:

@@ -1,4 +1,4 @@
-/* Operators that move bytes: concatenation and nearest-neighbour resize. */
+/* Concatenation. */
 #include <string.h>
 
 #include "loops.h"
@@ -36,26 +36,4 @@ void sp_op_concat_s8(const void *params, const sp_context *context)
         sp_for_ranges(&part, context, part.part->outer * part.part->inner, SP_GRAIN_BYTES,
                       concat_range);
     }
-}
-
-/* first, last: output rows of all images. */
-static void resize_rows(const void *params, const sp_context *c, int64_t first, int64_t last)
-{
-    const sp_resize_nearest_s8 *p = params;
-    const size_t pixel = (size_t)p->channels;
-    for (int64_t row = first; row < last; row++) {
-        int64_t image = row / p->out_h, in_row = image * p->in_h + p->rows[row % p->out_h];
-        const uint8_t *x = (const uint8_t *)c->input[0] + (size_t)(in_row * p->in_w) * pixel;
-        uint8_t *y = (uint8_t *)c->output + (size_t)(row * p->out_w) * pixel;
-        for (int column = 0; column < p->out_w; column++)
-            memcpy(y + (size_t)column * pixel, x + (size_t)p->columns[column] * pixel, pixel);
-    }
-}
-
-void sp_op_resize_nearest_s8(const void *params, const sp_context *context)
-{
-    const sp_resize_nearest_s8 *p = params;
-    int64_t row_bytes = (int64_t)p->out_w * p->channels;
-    sp_for_ranges(p, context, (int64_t)p->batch * p->out_h, SP_GRAIN_BYTES / SP_MAX(row_bytes, 1),
-                  resize_rows);
 }

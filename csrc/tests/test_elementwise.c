@@ -89,18 +89,20 @@ static void test_concat(int outer, int inner, int threads)
     end_case();
 }
 
-static void test_resize(int channels, int threads)
+static void test_gather(int channels, int threads)
 {
-    static const int32_t rows[] = {0, 0, 1, 2, 2}, columns[] = {0, 1, 1};
-    begin_case("resize_nearest, %d channels, threads %d", channels, threads);
-    const size_t in = (size_t)(2 * 3 * 2 * channels), out = (size_t)(2 * 5 * 3 * channels);
+    static const int32_t rows[] = {0, -1, 1, 2, 2}, columns[] = {0, 1, 1, -1};
+    static const sp_channel_run runs[] = {{0, 0, 2}, {1, 2, 1}, {-1, 3, 1}};
+    begin_case("gather_pixels, %d channels, threads %d", channels, threads);
+    const size_t in = (size_t)(2 * 3 * 2 * channels), out = (size_t)(2 * 5 * 4 * channels);
     uint8_t *x = random_bytes(in, EVEN_VALUES), *y = allocate(out);
-    sp_resize_nearest_s8 p = {2, 3, 2, channels, 5, 3, rows, columns};
-    run_step(SP_RESIZE_NEAREST_S8, &p, x, NULL, y, threads);
+    sp_gather_pixels p = {2, 3, 2, channels, 5, 4, 1, {99}, 3, rows, runs};
+    run_step(SP_GATHER_PIXELS, &p, x, NULL, y, threads);
     for (int i = 0; i < (int)out; i++) {
-        const int pixel = i / channels, image = pixel / 15;
-        const int at = (image * 3 + rows[pixel / 3 % 5]) * 2 + columns[pixel % 3];
-        CHECK(y[i] == x[at * channels + i % channels]);
+        const int pixel = i / channels, image = pixel / 20;
+        const int row = rows[pixel / 4 % 5], column = columns[pixel % 4];
+        const int at = (image * 3 + row) * 2 + column;
+        CHECK(y[i] == (row < 0 || column < 0 ? 99 : x[at * channels + i % channels]));
     }
     free(x), free(y);
     end_case();
@@ -120,5 +122,5 @@ void test_elementwise(int threads)
             test_concat(2 * rows, columns, threads);
         }
     for (int channels = 1; channels < 70; channels += 17)
-        test_resize(channels, threads);
+        test_gather(channels, threads);
 }

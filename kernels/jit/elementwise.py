@@ -1,4 +1,4 @@
-"""Operators that go element by element, concatenation and resizing."""
+"""Operators that go element by element, and concatenation."""
 
 from __future__ import annotations
 
@@ -34,17 +34,6 @@ def look_up_rows(x: Array, table: Array, first: int, last: int) -> None:
 def _dequantize(x: Array, zero_point: np.int32, scale: np.float32, out: Array) -> None:
     for i in range(out.size):
         out[i] = float32(int32(x[i]) - zero_point) * scale
-
-
-@compiled
-def _resize(x: Array, rows: Array, columns: Array, out: Array) -> None:
-    """x: uint8 [N, H, W, C]; out: [N, len(rows), len(columns), C]."""
-    for n in range(out.shape[0]):
-        for i in range(out.shape[1]):
-            for j in range(out.shape[2]):
-                source, target = x[n, rows[i], columns[j]], out[n, i, j]
-                for c in range(target.size):
-                    target[c] = source[c]
 
 
 class _Quantize(JitStep):
@@ -132,16 +121,6 @@ class _TableS8(JitStep):
         look_up(inputs[0].reshape(1, -1), self._table, output.reshape(1, -1))
 
 
-class _ResizeNearestS8(JitStep):
-    def __init__(self, spec: fs.ResizeNearestS8, shapes: Sequence[Shape], layout: Layout) -> None:
-        super().__init__(spec, shapes, layout)
-        self._rows = np.array(spec.rows, np.int64)
-        self._columns = np.array(spec.columns, np.int64)
-
-    def execute(self, inputs: Sequence[Array], output: Array) -> None:
-        _resize(inputs[0], self._rows, self._columns, output)
-
-
 def quantize(spec: fs.Quantize, shapes: Sequence[Shape], layout: Layout, threads: int) -> Step:
     return _Quantize(spec, shapes, layout)
 
@@ -168,9 +147,3 @@ def concat_s8(spec: fs.ConcatS8, shapes: Sequence[Shape], layout: Layout, thread
 
 def table_s8(spec: fs.TableS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> Step:
     return _TableS8(spec, shapes, layout)
-
-
-def resize_nearest_s8(
-    spec: fs.ResizeNearestS8, shapes: Sequence[Shape], layout: Layout, threads: int
-) -> Step:
-    return _ResizeNearestS8(spec, shapes, layout)

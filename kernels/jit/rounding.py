@@ -157,3 +157,38 @@ def rescale_rows(x: Array, x_zero: np.int32, multiplier: np.float32, to: Range, 
     for p in range(out.shape[0]):
         for c in range(out.shape[1]):
             out[p, c] = round_u8(float32(int32(x[p, c]) - x_zero) * multiplier, to)
+
+
+@compiled
+def round_rows(x: Array, multiplier: np.float32, to: Range, out: Array) -> None:
+    """x: float32 [P, C]; out: uint8 [P, C]."""
+    for p in range(out.shape[0]):
+        for c in range(out.shape[1]):
+            out[p, c] = round_u8(x[p, c] * multiplier, to)
+
+
+@compiled
+def prelu_rows(
+    x: Array, x_zero: np.int32, multiplier: np.float32, slope: Array, to: Range, out: Array
+) -> None:
+    """x, out: uint8 [P, C]; slope: float32 [C] or [1]."""
+    across = int32(slope.size > 1)
+    for p in range(out.shape[0]):
+        for c in range(out.shape[1]):
+            value = float32(int32(x[p, c]) - x_zero)
+            factor = multiplier if value >= float32(0) else slope[c * across]
+            out[p, c] = round_u8(value * factor, to)
+
+
+@compiled
+def normalize_rows(
+    x: Array, x_zero: np.int32, mean: Array, inverse: Array, scale: Array, bias: Array, to: Range,
+    out: Array,
+) -> None:  # fmt: skip
+    """x, out: uint8 [P, C]; scale, bias: float32 [C]; mean, inverse: float32 [1, C] or [P, 1]."""
+    across, down = int32(mean.shape[1] > 1), int32(mean.shape[0] > 1)
+    for p in range(out.shape[0]):
+        for c in range(out.shape[1]):
+            value = float32(int32(x[p, c]) - x_zero) - mean[p * down, c * across]
+            value = value * inverse[p * down, c * across]
+            out[p, c] = round_u8(float32(value * scale[c]) + bias[c], to)

@@ -22,10 +22,21 @@ from .layers import is_layer
 _ARITHMETIC = frozenset({"Add", "Mul"})
 _POOLS = frozenset({"AveragePool", "GlobalAveragePool"})
 _TABLES = frozenset({"HardSigmoid", "HardSwish", "LeakyRelu", "Sigmoid"})
+_BY_CHANNEL = frozenset({"InstanceNormalization", "PRelu"})
 _CLAMPS = frozenset({"Clip", "Relu"})
 # Every output value is one of the inputs' values (or 0): the same scale serves.
 _MOVES = frozenset(
-    ("Flatten", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
+    (
+        "DepthToSpace",
+        "Flatten",
+        "MaxPool",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    )
 )
 
 
@@ -154,7 +165,7 @@ def _is_clamp(model: Model, node: Node) -> bool:
 
 
 def _has_integer_form(node: Node) -> bool:
-    return node.op_type in _ARITHMETIC | _POOLS | _TABLES | _CLAMPS | {"Concat"}
+    return node.op_type in _ARITHMETIC | _POOLS | _TABLES | _BY_CHANNEL | _CLAMPS | {"Concat"}
 
 
 def _keeps_values(model: Model, node: Node) -> bool:
@@ -163,7 +174,7 @@ def _keeps_values(model: Model, node: Node) -> bool:
         zeros = len(node.inputs) < 3 or not node.inputs[2]
         return zeros or (value is not None and not value.numpy().any())
     if node.op_type == "Resize":
-        return node.attributes.get("mode", "nearest") == "nearest"
+        return node.attributes.get("mode", "nearest") in ("nearest", "linear")  # or between them
     return node.op_type in _MOVES
 
 

@@ -19,6 +19,7 @@ from .fused_float import (
     max_pool_f32,
     mul_f32,
 )
+from .fused_rounding import U8, requantize
 from .fused_spec import (
     F32,
     I32,
@@ -32,31 +33,38 @@ from .fused_spec import (
     ConcatS8,
     ConvF32,
     ConvS8,
+    DepthToSpace,
     Dequantize,
+    GatherPixels,
     GemmS8,
+    InterpolateF32,
+    InterpolateS8,
     MaxPoolF32,
     MaxPoolS8,
     MulF32,
     MulS8,
-    OutputRange,
+    NormalizeF32,
+    NormalizeS8,
+    PReluF32,
+    PReluS8,
     Quantize,
     RescaleS8,
-    ResizeNearestS8,
     SelectChannels,
     Spec,
     TableS8,
     Window,
 )
 from .fused_windows import average_pool_counts, windows
-
-U8 = npt.NDArray[np.uint8]
-
-
-def requantize(real: F32, output: OutputRange) -> U8:
-    """The one rounding rule: rint half to even, clamp, convert, add the zero point."""
-    low, high = np.float32(output.lo - output.zero_point), np.float32(output.hi - output.zero_point)
-    clamped = np.clip(np.rint(real), low, high)
-    return (clamped.astype(np.int32) + np.int32(output.zero_point)).astype(np.uint8)
+from .image_ops import (
+    depth_to_space,
+    gather_pixels,
+    interpolate_f32,
+    interpolate_s8,
+    normalize_f32,
+    normalize_s8,
+    prelu_f32,
+    prelu_s8,
+)
 
 
 def _convolve(x: Array, weight: Array, window: Window, groups: int, fill: float) -> Array:
@@ -198,10 +206,6 @@ def table_s8(spec: TableS8, x: U8) -> U8:
     return spec.table[x]
 
 
-def resize_nearest_s8(spec: ResizeNearestS8, x: U8) -> U8:
-    return x[:, :, list(spec.rows)][:, :, :, list(spec.columns)]
-
-
 def select_channels(spec: SelectChannels, x: Array) -> Array:
     return x[:, list(spec.channels)]
 
@@ -223,7 +227,14 @@ REFERENCE: dict[type[Any], Callable[..., Array]] = {
     MaxPoolS8: max_pool_s8,
     AveragePoolS8: average_pool_s8,
     TableS8: table_s8,
-    ResizeNearestS8: resize_nearest_s8,
+    GatherPixels: gather_pixels,
+    DepthToSpace: depth_to_space,
+    InterpolateS8: interpolate_s8,
+    InterpolateF32: interpolate_f32,
+    NormalizeS8: normalize_s8,
+    NormalizeF32: normalize_f32,
+    PReluS8: prelu_s8,
+    PReluF32: prelu_f32,
     SelectChannels: select_channels,
     ConcatF32: concat_f32,
     MaxPoolF32: max_pool_f32,

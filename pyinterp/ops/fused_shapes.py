@@ -18,14 +18,21 @@ from .fused_spec import (
     ConcatS8,
     ConvF32,
     ConvS8,
+    DepthToSpace,
     Dequantize,
+    GatherPixels,
     GemmS8,
+    InterpolateF32,
+    InterpolateS8,
     MaxPoolF32,
     MaxPoolS8,
     MulF32,
     MulS8,
+    NormalizeF32,
+    NormalizeS8,
+    PReluF32,
+    PReluS8,
     Quantize,
-    ResizeNearestS8,
     SelectChannels,
     Spec,
     Window,
@@ -34,7 +41,11 @@ from .fused_spec import (
 Shape = tuple[int, ...]
 _POOLS = (MaxPoolS8, AveragePoolS8, MaxPoolF32, AveragePoolF32)
 # from float32 to float32
-_FLOATS = (ConvF32, ConcatF32, MaxPoolF32, AveragePoolF32, AddF32, MulF32, ActivationF32)
+_FLOATS = (
+    *(ConvF32, ConcatF32, MaxPoolF32, AveragePoolF32, AddF32, MulF32, ActivationF32),
+    *(InterpolateF32, NormalizeF32, PReluF32),
+)
+_MOVES = (SelectChannels, GatherPixels, DepthToSpace)  # of either element type
 
 
 def _windowed(window: Window, shape: Shape, channels: int) -> Shape:
@@ -74,13 +85,13 @@ def input_count(spec: Spec) -> int:
 
 
 def input_dtype(spec: Spec) -> np.dtype[Any]:
-    if isinstance(spec, SelectChannels):
+    if isinstance(spec, _MOVES):
         return np.dtype(spec.element)
     return np.dtype(np.float32 if isinstance(spec, (*_FLOATS, Quantize)) else np.uint8)
 
 
 def output_dtype(spec: Spec) -> np.dtype[Any]:
-    if isinstance(spec, SelectChannels):
+    if isinstance(spec, _MOVES):
         return np.dtype(spec.element)
     if isinstance(spec, (*_FLOATS, Dequantize)):
         return np.dtype(np.float32)
@@ -114,8 +125,36 @@ def output_shape(spec: Spec, shapes: Sequence[Shape]) -> Shape:
         raise ModelError(f"shapes differ: {list(first)} and {list(shapes[1])}")
     if isinstance(spec, (MulS8, AddF32, MulF32)) and shapes[1] not in (first, (*first[:2], 1, 1)):
         raise ModelError(f"expected {list(first)} or one value a channel, got {list(shapes[1])}")
-    if isinstance(spec, ResizeNearestS8):
-        if len(first) != 4:
-            raise ModelError(f"expected an input [N, C, H, W], got shape {list(first)}")
-        return first[0], first[1], len(spec.rows), len(spec.columns)
+    if isinstance(spec, (GatherPixels, DepthToSpace, InterpolateS8, InterpolateF32)):
+        return _moved_pixels(spec, first)
+    if isinstance(spec, (NormalizeS8, NormalizeF32, PReluS8, PReluF32)):
+        _check_channels(spec, first)
     return first
+
+
+def _moved_pixels(
+    spec: GatherPixels | DepthToSpace | InterpolateS8 | InterpolateF32, shape: Shape
+) -> Shape:
+    if len(shape) != 4:
+        raise ModelError(f"expected an input [N, C, H, W], got shape {list(shape)}")
+    batch, channels, height, width = shape
+    if isinstance(spec, GatherPixels):
+        return batch, channels, len(spec.rows), len(spec.columns)
+    if not isinstance(spec, DepthToSpace):
+        return batch, channels, len(spec.rows.index), len(spec.columns.index)
+    top, left, bottom, right = spec.crop
+    size = height * spec.block - top - bottom, width * spec.block - left - right
+    if channels % spec.block**2 or min(spec.crop) < 0 or min(size) < 1:
+        raise ModelError(f"blocks of {spec.block}, cropped {spec.crop}, do not fit {list(shape)}")
+    return batch, channels // spec.block**2, *size
+
+
+def _check_channels(spec: NormalizeS8 | NormalizeF32 | PReluS8 | PReluF32, shape: Shape) -> None:
+    if isinstance(spec, PReluS8):
+        values = spec.negative_multiplier
+    else:
+        values = spec.slope if isinstance(spec, PReluF32) else spec.scale
+    if len(shape) != 4 or values.shape != shape[1:2]:
+        raise ModelError(f"expected [N, {values.size}, H, W], got shape {list(shape)}")
+    if isinstance(spec, (NormalizeS8, NormalizeF32)) and spec.bias.shape != values.shape:
+        raise ModelError(f"expected a bias of shape {values.shape}, got {spec.bias.shape}")

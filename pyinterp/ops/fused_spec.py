@@ -11,48 +11,25 @@ The arithmetic is fixed by docs/numeric-contract.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-Array: TypeAlias = npt.NDArray[Any]
-F32: TypeAlias = npt.NDArray[np.float32]
-I32: TypeAlias = npt.NDArray[np.int32]
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A sliding window over (height, width): of a convolution or a pooling."""
-
-    kernel: tuple[int, int]
-    strides: tuple[int, int] = (1, 1)
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, left, bottom, right
-    dilations: tuple[int, int] = (1, 1)
-    ceil_mode: bool = False  # pooling: a last, partial window counts (ONNX ceil_mode)
-
-    def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """Output (height, width); 0 or less where the window does not fit the padded input."""
-        return self._size(height, 0), self._size(width, 1)
-
-    def _size(self, size: int, axis: int) -> int:
-        before, stride = self.pads[axis], self.strides[axis]
-        extent = (self.kernel[axis] - 1) * self.dilations[axis] + 1
-        spare = size + before + self.pads[axis + 2] - extent
-        if not self.ceil_mode:
-            return spare // stride + 1
-        count = -(-spare // stride) + 1
-        # a window that starts in the trailing padding does not count
-        return count - 1 if (count - 1) * stride >= size + before else count
-
-
-@dataclass(frozen=True, slots=True)
-class OutputRange:
-    """Where a requantized result lands: its zero point and the range it is clamped to (u8)."""
-
-    zero_point: int
-    lo: int = 0
-    hi: int = 255
+from .fused_parts import F32 as F32
+from .fused_parts import I32 as I32
+from .fused_parts import Array as Array
+from .fused_parts import OutputRange as OutputRange
+from .fused_parts import Window as Window
+from .image_spec import DepthToSpace as DepthToSpace
+from .image_spec import GatherPixels as GatherPixels
+from .image_spec import InterpolateF32 as InterpolateF32
+from .image_spec import InterpolateS8 as InterpolateS8
+from .image_spec import NormalizeF32 as NormalizeF32
+from .image_spec import NormalizeS8 as NormalizeS8
+from .image_spec import PReluF32 as PReluF32
+from .image_spec import PReluS8 as PReluS8
+from .image_spec import Taps as Taps
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,17 +209,6 @@ class TableS8:
 
 
 @dataclass(frozen=True, slots=True)
-class ResizeNearestS8:
-    """Nearest-neighbour resize by integer source indices (any element size of 1 byte).
-
-    rows, columns: source row of each output row, source column of each output column.
-    """
-
-    rows: tuple[int, ...]
-    columns: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class SelectChannels:
     """Some channels, in any order: `y[:, i] = x[:, channels[i]]`. Slices, splits and shuffles.
 
@@ -317,7 +283,14 @@ Spec: TypeAlias = (
     | MaxPoolS8
     | AveragePoolS8
     | TableS8
-    | ResizeNearestS8
+    | GatherPixels
+    | DepthToSpace
+    | InterpolateS8
+    | InterpolateF32
+    | NormalizeS8
+    | NormalizeF32
+    | PReluS8
+    | PReluF32
     | SelectChannels
     | ConcatF32
     | MaxPoolF32

@@ -39,6 +39,31 @@ class Interpolation:
     extrapolation_value: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Resizing:
+    """What happens to each of some axes: its factor, its new length, the region that is kept."""
+
+    over: Ints
+    factors: Floats
+    lengths: Ints
+    regions: list[tuple[float, float]]
+    rule: Interpolation
+
+    def changes(self, i: int, size: int) -> bool:
+        """Whether the i-th of these axes, now of `size` elements, comes out different."""
+        whole = self.regions[i] == (0.0, 1.0)
+        return self.factors[i] != 1.0 or self.lengths[i] != size or not whole
+
+    def taps(self, axis: int, size: int) -> tuple[npt.NDArray[np.int64], FloatArray]:
+        """Sources and weights, both [length, taps], of an axis that is interpolated or stays."""
+        if axis not in self.over or not self.changes(i := self.over.index(axis), size):
+            return np.arange(size)[:, None], np.ones((size, 1))
+        at = _positions(
+            size, self.factors[i], self.lengths[i], self.regions[i], self.rule.transform
+        )
+        return _taps(at, size, self.factors[i], self.rule)
+
+
 @operator("Resize")
 def resize(
     x: Array,
@@ -61,23 +86,6 @@ def resize(
 
     In opset 10 the inputs are x and scales, positions asymmetric, nearest rounds down.
     """
-    one_of(mode, ("nearest", "linear", "cubic"), "mode")
-    one_of(coordinate_transformation_mode, TRANSFORMS, "coordinate_transformation_mode")
-    one_of(nearest_mode, NEAREST_MODES, "nearest_mode")
-    one_of(keep_aspect_ratio_policy, ("stretch", "not_larger", "not_smaller"), "policy")
-    if opset < 11:
-        return upsample(x, roi_or_scales, mode=mode, opset=opset)
-    over = tuple(range(x.ndim)) if axes is None else axes_of(axes, x.ndim)
-    require(
-        _present(scales) != _present(sizes),
-        "expected either scales or sizes, got both or none of them",
-    )
-    if sizes is not None and sizes.size:
-        factors, lengths = _from_sizes(x, integers(sizes, "sizes"), over, keep_aspect_ratio_policy)
-    else:
-        factors = _factors(scales, len(over))
-        lengths = tuple(int(f * x.shape[a]) for f, a in zip(factors, over, strict=True))
-    regions = _regions(roi_or_scales, len(over), coordinate_transformation_mode)
     rule = Interpolation(
         mode,
         coordinate_transformation_mode,
@@ -87,7 +95,38 @@ def resize(
         bool(antialias),
         extrapolation_value,
     )
-    return _resized(x, over, factors, lengths, regions, rule)
+    inputs = roi_or_scales, scales, sizes
+    return _resized(x, resizing(x.shape, inputs, axes, keep_aspect_ratio_policy, rule, opset))
+
+
+def resizing(
+    shape: Ints,
+    inputs: tuple[Array | None, Array | None, Array | None],
+    axes: Ints | None,
+    policy: str,
+    rule: Interpolation,
+    opset: int,
+) -> Resizing:
+    """What Resize does to an array of this shape. inputs: all but the first."""
+    one_of(rule.mode, ("nearest", "linear", "cubic"), "mode")
+    one_of(rule.transform, TRANSFORMS, "coordinate_transformation_mode")
+    one_of(rule.nearest_mode, NEAREST_MODES, "nearest_mode")
+    one_of(policy, ("stretch", "not_larger", "not_smaller"), "policy")
+    roi, scales, sizes = inputs
+    if opset < 11:
+        return _upsampling(shape, roi, rule.mode)
+    over = tuple(range(len(shape))) if axes is None else axes_of(axes, len(shape))
+    require(
+        _present(scales) != _present(sizes),
+        "expected either scales or sizes, got both or none of them",
+    )
+    if sizes is not None and sizes.size:
+        factors, lengths = _from_sizes(shape, integers(sizes, "sizes"), over, policy)
+    else:
+        factors = _factors(scales, len(over))
+        lengths = tuple(int(f * shape[a]) for f, a in zip(factors, over, strict=True))
+    regions = _regions(roi, len(over), rule.transform)
+    return Resizing(over, factors, lengths, regions, rule)
 
 
 @operator("Upsample")
@@ -100,17 +139,20 @@ def upsample(
     opset: int,
 ) -> Array:
     """x enlarged by the scales of all axes; nearest rounds positions x / scale down."""
-    one_of(mode, ("nearest", "linear"), "mode")
     if opset >= 9:
         require(scales is None, "scales is an input from opset 9 on")
-        factors = _factors(scales_input, x.ndim)
     else:
         require(scales_input is None, "scales is an attribute before opset 9")
-        factors = _factors(np.asarray(scales or (), np.float32), x.ndim)
-    lengths = tuple(int(f * n) for f, n in zip(factors, x.shape, strict=True))
-    rule = Interpolation(mode, "asymmetric", "floor")
-    over = tuple(range(x.ndim))
-    return _resized(x, over, factors, lengths, [(0.0, 1.0)] * x.ndim, rule)
+        scales_input = np.asarray(scales or (), np.float32)
+    return _resized(x, _upsampling(x.shape, scales_input, mode))
+
+
+def _upsampling(shape: Ints, scales: Array | None, mode: str) -> Resizing:
+    one_of(mode, ("nearest", "linear"), "mode")
+    factors = _factors(scales, len(shape))
+    lengths = tuple(int(f * n) for f, n in zip(factors, shape, strict=True))
+    over, rule = tuple(range(len(shape))), Interpolation(mode, "asymmetric", "floor")
+    return Resizing(over, factors, lengths, [(0.0, 1.0)] * len(shape), rule)
 
 
 def _present(values: Array | None) -> bool:
@@ -126,17 +168,17 @@ def _factors(scales: Array | None, count: int) -> Floats:
     return factors
 
 
-def _from_sizes(x: Array, sizes: Ints, over: Ints, policy: str) -> tuple[Floats, Ints]:
+def _from_sizes(shape: Ints, sizes: Ints, over: Ints, policy: str) -> tuple[Floats, Ints]:
     require(
         len(sizes) == len(over) and all(1 <= s < 2**31 for s in sizes),
         f"sizes: expected {len(over)} lengths of 1 or more, got {sizes}",
     )
-    require(all(x.shape[a] > 0 for a in over), f"cannot resize an empty axis of {x.shape}")
-    factors = tuple(s / x.shape[a] for s, a in zip(sizes, over, strict=True))
+    require(all(shape[a] > 0 for a in over), f"cannot resize an empty axis of {shape}")
+    factors = tuple(s / shape[a] for s, a in zip(sizes, over, strict=True))
     if policy == "stretch":
         return factors, sizes
     scale = min(factors) if policy == "not_larger" else max(factors)
-    lengths = tuple(math.floor(scale * x.shape[a] + 0.5) for a in over)
+    lengths = tuple(math.floor(scale * shape[a] + 0.5) for a in over)
     return (scale,) * len(over), lengths
 
 
@@ -151,22 +193,15 @@ def _regions(roi: Array | None, count: int, transform: str) -> list[tuple[float,
     return list(zip(values[:count], values[count:], strict=True))
 
 
-def _resized(
-    x: Array,
-    over: Ints,
-    factors: Floats,
-    lengths: Ints,
-    regions: list[tuple[float, float]],
-    rule: Interpolation,
-) -> Array:
-    require(all(x.shape[a] > 0 for a in over), f"cannot resize an empty axis of {x.shape}")
+def _resized(x: Array, r: Resizing) -> Array:
+    require(all(x.shape[a] > 0 for a in r.over), f"cannot resize an empty axis of {x.shape}")
     shape = list(x.shape)
-    wide = widened(x) if is_float(x.dtype) or rule.mode == "nearest" else x.astype(np.float64)
-    for axis, factor, length, region in zip(over, factors, lengths, regions, strict=True):
-        shape[axis] = length
+    wide = widened(x) if is_float(x.dtype) or r.rule.mode == "nearest" else x.astype(np.float64)
+    for i, axis in enumerate(r.over):
+        shape[axis] = r.lengths[i]
         size_checked(shape, wide.dtype)
-        if factor != 1.0 or length != x.shape[axis] or region != (0.0, 1.0):
-            wide = _resize_axis(wide, axis, factor, length, region, rule)
+        if r.changes(i, x.shape[axis]):
+            wide = _resize_axis(wide, axis, r.factors[i], r.lengths[i], r.regions[i], r.rule)
     if wide.dtype.kind == "f" and not is_float(x.dtype):
         low, high = integer_range(x.dtype)
         wide = np.clip(np.rint(wide), low, high)
@@ -186,21 +221,29 @@ def _resize_axis(
     if rule.mode == "nearest":
         y = np.take(x, np.clip(_nearest(at, rule.nearest_mode), 0, size - 1), axis=axis)
     else:
-        first, weights = _weights(at, factor, rule)
-        if rule.exclude_outside:
-            taps = first[:, None] + np.arange(weights.shape[1])
-            weights = np.where((taps < 0) | (taps >= size), 0.0, weights)
-            weights = weights / weights.sum(axis=1, keepdims=True)
+        source, weights = _taps(at, size, factor, rule)
         column = (-1, *(1,) * (x.ndim - axis - 1))
         shape = (*x.shape[:axis], length, *x.shape[axis + 1 :])
         y = np.zeros(shape, x.dtype)
         for tap in range(weights.shape[1]):
-            source = np.clip(first + tap, 0, size - 1)
-            y += np.take(x, source, axis=axis) * weights[:, tap].astype(x.dtype).reshape(column)
+            weight = weights[:, tap].astype(x.dtype).reshape(column)
+            y += np.take(x, source[:, tap], axis=axis) * weight
     if rule.transform == "tf_crop_and_resize":
         outside = ((at < 0) | (at > size - 1)).reshape(-1, *(1,) * (x.ndim - axis - 1))
         y = np.where(outside, np.asarray(rule.extrapolation_value).astype(y.dtype), y)
     return y
+
+
+def _taps(
+    at: FloatArray, size: int, factor: float, rule: Interpolation
+) -> tuple[npt.NDArray[np.int64], FloatArray]:
+    """Sources inside the axis, and their weights, of each position: both [length, taps]."""
+    first, weights = _weights(at, factor, rule)
+    taps = first[:, None] + np.arange(weights.shape[1])
+    if rule.exclude_outside:
+        weights = np.where((taps < 0) | (taps >= size), 0.0, weights)
+        weights = weights / weights.sum(axis=1, keepdims=True)
+    return np.clip(taps, 0, size - 1), weights
 
 
 def _positions(
