@@ -16,6 +16,7 @@ from .cost_cache import any_costs, cache_file, read_costs
 from .cost_sparse import is_sparse, memory_seconds, sparse_macs
 from .kernels.conditions import is_depthwise
 from .kernels.grouped import COLUMN_GROUP, groups_to_join
+from .kernels.packing import round_up
 from .kernels.packing_winograd import count_tiles, transforms_in_runs
 from .kernels.registry import Backend, Kernel
 from .kernels.step import WORD, ArraySpec, Layout
@@ -49,13 +50,14 @@ PIXEL_BYTES_PER_SECOND = 30e9  # of pixels that a kernel itself transposes, with
 
 # 1e9 multiply-accumulates a second, by the kernel's function, one column for each place where
 # kernels run: instruction sets of C, then the other backends. The work of sparse kernels is counted
-# in cost_sparse.py. Measured on one Zen 4 core, but for avxvnni and dotprod, which are guesses.
+# in cost_sparse.py. Measured on one Zen 4 core, AVX2 on Zen 3, but for avxvnni and dotprod, which
+# are guesses.
 PLACES = ("avx512vnni", "avxvnni", "avx2", "dotprod", "portable", "numba", "numpy")
 GMACS = {
-    "conv_s8": (215, 200, 80, 60, 7, 40, 2),
+    "conv_s8": (215, 200, 78, 60, 7, 40, 2),
     "depthwise_s8": (60, 45, 40, 15, 4, 9, 2),
-    "winograd_s8": (400, 350, 300, 10, 10, 65, 2),
-    "gemm_s8": (215, 200, 80, 60, 7, 40, 2),
+    "winograd_s8": (400, 350, 320, 10, 10, 65, 2),
+    "gemm_s8": (215, 200, 78, 60, 7, 40, 2),
     "conv_csr_s8": (100, 82, 82, 3, 3, 28, 2),
     "pointwise_csr_s8": (100, 82, 82, 3, 3, 28, 2),
     "gemm_csr_s8": (100, 82, 82, 3, 3, 28, 2),
@@ -72,15 +74,20 @@ DENSE_OUTPUT_MACS = 5
 # times a speed-up that depends on the weights.
 INTEGER_PRODUCTS = ("conv_s8", "gemm_s8")
 
-# Winograd: work of its transforms for each input and output channel of a tile, and for each kernel
-# where weights are transformed in runs; else the transformed weights, of which large ones come from
-# memory at every run.
+# C copies a patch in rows of the kernel's width: seconds for each, and bytes a second.
+PATCH_ROW_SECONDS, PATCH_BYTES_PER_SECOND = 3.5e-9, 32e9
+
+# Winograd: work of its transforms for each input channel, in whole vectors, and output channel of a
+# tile, and for each kernel where weights are transformed in runs; else the transformed weights, of
+# which large ones come from memory at every run.
 WINOGRAD_TILE_MACS = 144
-WINOGRAD_CHANNEL_MACS = 500
-WINOGRAD_KERNEL_MACS = 330
+WINOGRAD_VECTOR = 16
+WINOGRAD_CHANNEL_MACS = 2000
+WINOGRAD_CHANNEL_MACS_AVX512 = 500
+WINOGRAD_KERNEL_MACS = 550
 WINOGRAD_BYTES_A_KERNEL = 72
 WEIGHT_BYTES_IN_CACHE = 2**20
-WEIGHT_BYTES_PER_SECOND = 40e9
+WEIGHT_BYTES_PER_SECOND = 32e9
 
 # Dense products compute whole groups of output channels: a grouped convolution with fewer wastes
 # the rest, and in C copies its patches tap by tap and group by group.
@@ -119,11 +126,11 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
     sizes = [prod(shape) for shape in (*shapes, output)]
     seconds = STEP_SECONDS + sum(sizes) / BYTES_PER_SECOND[kernel.backend]
     work: float = _macs(spec, output)
-    operator = kernel.operator
+    operator, finishing = kernel.operator, 0
     if isinstance(spec, ConvS8) and operator == "winograd_s8":
         batch, outputs, height, width = output
         tiles = count_tiles(batch, height, width)
-        work = _winograd_macs(spec, tiles)
+        work = _winograd_macs(spec, tiles, where_it_runs(kernel.backend))
         weight_bytes = WINOGRAD_BYTES_A_KERNEL * spec.weight.shape[0] * spec.weight.shape[1]
         if transforms_in_runs(where_it_runs(kernel.backend), tiles, spec.weight):
             work += WINOGRAD_KERNEL_MACS * outputs * spec.weight.shape[1]
@@ -138,9 +145,11 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
         operator = "depthwise_f32"
     elif isinstance(spec, (ConvS8, ConvF32)) and operator in GROUPED_TAP_SECONDS:
         outputs = spec.weight.shape[0] // spec.groups
-        work *= -(-outputs // COLUMN_GROUP) * COLUMN_GROUP / outputs
-        work += sizes[-1] * DENSE_OUTPUT_MACS
-        if spec.groups > 1 and kernel.backend == "c":
+        work *= round_up(outputs, COLUMN_GROUP) / outputs
+        finishing = sizes[-1] * DENSE_OUTPUT_MACS
+        if spec.groups == 1 and kernel.backend == "c" and isinstance(spec, ConvS8):
+            seconds += _patch_seconds(spec, sizes[-1])
+        elif spec.groups > 1 and kernel.backend == "c":
             taps = sizes[-1] // spec.weight.shape[0] * prod(spec.window.kernel)
             joined = groups_to_join(spec) if isinstance(spec, ConvS8) else 1
             groups = spec.groups // joined
@@ -148,6 +157,7 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
     if work:
         place = where_it_runs(kernel.backend)
         rate = GMACS[operator][PLACES.index(place)]
+        seconds += finishing / (1e9 * rate)
         if place == "avx2" and operator in INTEGER_PRODUCTS:
             products = importlib.import_module("sparing.kernels.native_products")
             rate *= products.windows_speedup(spec)
@@ -155,12 +165,24 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
     return seconds
 
 
-def _winograd_macs(spec: ConvS8, tiles: int) -> float:
+def _winograd_macs(spec: ConvS8, tiles: int, place: str) -> float:
     """Dense multiply-accumulates of whole tiles, and what their transforms are worth."""
     outputs, channels = spec.weight.shape[:2]
-    columns = -(-outputs // COLUMN_GROUP) * COLUMN_GROUP
+    columns = round_up(outputs, COLUMN_GROUP)
     products = WINOGRAD_TILE_MACS * channels * columns
-    return float(tiles * (products + WINOGRAD_CHANNEL_MACS * (channels + columns)))
+    wide = place == "avx512vnni"
+    each = WINOGRAD_CHANNEL_MACS_AVX512 if wide else WINOGRAD_CHANNEL_MACS
+    return float(tiles * (products + each * (round_up(channels, WINOGRAD_VECTOR) + columns)))
+
+
+def _patch_seconds(spec: ConvS8, outputs: int) -> float:
+    """Of copying the patches of a convolution in C; pixels themselves are read where they are."""
+    window, weight = spec.window, spec.weight
+    if window.kernel == (1, 1) and window.strides == (1, 1):
+        return 0.0
+    rows = window.kernel[0] if window.dilations[1] == 1 else prod(window.kernel)
+    each = rows * PATCH_ROW_SECONDS + weight[0].size / PATCH_BYTES_PER_SECOND
+    return outputs // len(weight) * each
 
 
 def step_key(kernel: Kernel, spec: Spec, shapes: Sequence[Shape], layout: Layout) -> str:
