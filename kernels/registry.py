@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, TypeAlias, cast
@@ -179,12 +179,13 @@ KERNELS: tuple[Kernel, ...] = (
 
 def candidates(spec: fs.Spec, backend: Backend) -> Iterator[Kernel]:
     """Kernels of one backend that can run the spec."""
-    return (kernel for kernel in _kernels(type(spec), backend) if not kernel.condition(spec))
+    found = _kernels(type(spec).__name__, backend)
+    return (kernel for kernel in found if not kernel.condition(spec))
 
 
 @cache
-def _kernels(spec: Hashable, backend: Backend) -> tuple[Kernel, ...]:
-    return tuple(k for k in KERNELS if k.spec is spec and k.backend == backend)
+def _kernels(spec: str, backend: Backend) -> tuple[Kernel, ...]:
+    return tuple(k for k in KERNELS if k.spec.__name__ == spec and k.backend == backend)
 
 
 @cache

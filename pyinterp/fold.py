@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .fold_channels import channels_first
 from .fold_linear import fold_batch_norm, normalize_gemm
 from .fold_transposed import convolve_transposed
 from .interpreter import run_graph
@@ -19,8 +20,8 @@ _KEPT = frozenset({"DequantizeLinear"})
 
 
 def simplify(model: Model, batch_norm: bool = True) -> Model:
-    """Fold constants, BatchNorm and no-ops, bring Gemm and ConvTranspose to one form; repeated
-    until nothing changes.
+    """Fold constants, BatchNorm and no-ops, bring Gemm, ConvTranspose and what keeps channels
+    last to one form; repeated until nothing changes.
 
     batch_norm: False leaves BatchNorm, and other factors and offsets, out of the weights.
     Floats change by rounding only: products of folded layers are formed in float64.
@@ -28,7 +29,7 @@ def simplify(model: Model, batch_norm: bool = True) -> Model:
     while True:
         before = model
         model = fold_constants(remove_no_ops(remove_dead_code(model)))
-        model = convolve_transposed(normalize_gemm(model))
+        model = channels_first(convolve_transposed(normalize_gemm(model)))
         if batch_norm:
             model = fold_batch_norm(model)
         if model is before:

@@ -17,11 +17,11 @@ import numpy as np
 from .fold_linear import fresh_name, number
 from .model import Array, Attribute, Model, Node, Tensor
 
-# what may as well happen before pixels are put in their places
-_POINTWISE = frozenset(
+# functions of one value (and constants of one element): positions may change before or after
+POINTWISE = frozenset(
     (
-        *("Clip", "Elu", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "Relu", "Selu"),
-        *("Sigmoid", "Softplus", "Swish", "Tanh"),
+        *("Abs", "Clip", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu"),
+        *("Mish", "Neg", "Relu", "Selu", "Sigmoid", "Softplus", "Sqrt", "Swish", "Tanh"),
     )
 )
 _OPSET = 11  # DepthToSpace has both orders, and Slice takes its numbers as inputs
@@ -218,7 +218,7 @@ class _Rewriter:
         while len(self.readers.get(value, [])) == 1 and value not in self.outputs:
             reader = self.readers[value][0]
             constant = all(name in self.weights for name in reader.inputs[1:] if name)
-            movable = reader.op_type in _POINTWISE or reader.op_type == "BatchNormalization"
+            movable = reader.op_type in POINTWISE or reader.op_type == "BatchNormalization"
             if reader.domain or not movable or not constant or any(reader.outputs[1:]):
                 break
             chain.append(reader)

@@ -10,14 +10,23 @@ from typing import TypeGuard
 import numpy as np
 
 from . import ops
+from .fold_channels import TO_FIRST, TO_LAST
 from .graph_index import GraphIndex
 from .kernels.step import ArraySpec
 from .lowered import Operation, ReferenceOp, View, Work
 from .model import Node
-from .ops.fused_spec import ConcatF32, DepthToSpace, GatherPixels, SelectChannels
+from .ops.fused_spec import (
+    ConcatF32,
+    DepthToSpace,
+    GatherPixels,
+    NormalizeF32,
+    NormalizeS8,
+    SelectChannels,
+)
 from .shapes import Shape
 
 SLICES = ("Slice", "Split")
+_FUSABLE = (View, SelectChannels, DepthToSpace, NormalizeS8, NormalizeF32)
 
 
 def picked_channels(graph: GraphIndex, node: Node, output: str) -> tuple[int, ...] | None:
@@ -79,11 +88,14 @@ def fuse_selections(
         operation = _shuffle(operation, made, values)
         operation = _compose(operation, made)
         operation = _crop(operation, made, values)
+        operation = _normalize_in_place(operation, made, values)
         made.update(dict.fromkeys(operation.outputs, operation))
         fused.append(operation)
     needed, kept = set(outputs), []
     for operation in reversed(fused):  # what only fused operations read is dead now
-        moves = isinstance(operation.work, (View, SelectChannels, DepthToSpace))
+        moves = isinstance(
+            operation.work, (View, SelectChannels, DepthToSpace, NormalizeS8, NormalizeF32)
+        )
         fusable = moves or _is_transpose(operation.work)
         if needed.intersection(operation.outputs) or not fusable:
             needed.update(operation.inputs)
@@ -163,3 +175,23 @@ def _crop(
         crop[axis + 2] += size - first - len(picked)
     spec = replace(blocks, crop=(crop[0], crop[1], crop[2], crop[3]))
     return Operation(operation.label, spec, before.inputs, operation.outputs)
+
+
+def _normalize_in_place(
+    last: Operation, made: Mapping[str, Operation], values: Mapping[str, ArraySpec]
+) -> Operation:
+    """A normalization over channels between Transposes to [N, H, W, C] and back: the same of the
+    images as they were."""
+    if not _is_transpose(last.work) or last.work.node.attributes.get("perm") != TO_FIRST:
+        return last
+    chain = [last]
+    for kind in (View, (NormalizeS8, NormalizeF32), View, ReferenceOp):
+        before = made.get(chain[-1].inputs[0])
+        if before is None or not isinstance(before.work, kind):
+            return last
+        chain.append(before)
+    norm, first = chain[2], chain[4]
+    if not _is_transpose(first.work) or first.work.node.attributes.get("perm") != TO_LAST:
+        return last
+    same = values[first.outputs[0]].shape == values[last.inputs[0]].shape
+    return Operation(norm.label, norm.work, first.inputs, last.outputs) if same else last

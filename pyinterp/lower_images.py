@@ -13,7 +13,7 @@ import numpy as np
 
 from . import ops
 from .graph_index import GraphIndex
-from .lowered import Operation
+from .lowered import Operation, View
 from .model import Array, Node
 from .ops.fused_spec import (
     F32,
@@ -21,6 +21,7 @@ from .ops.fused_spec import (
     GatherPixels,
     InterpolateF32,
     NormalizeF32,
+    NormalizeS8,
     PReluF32,
     Taps,
 )
@@ -151,33 +152,59 @@ def channel_vector(graph: GraphIndex, name: str, channels: int, rank: int) -> F3
     return np.broadcast_to(value.reshape(-1), (channels,)).copy()
 
 
-def instance_norm(graph: GraphIndex, node: Node) -> NormalizeF32 | None:
+def normalization(graph: GraphIndex, node: Node) -> NormalizeF32 | None:
+    """An InstanceNormalization of images, or a LayerNormalization over the last axis of anything
+    (which is over channels, of images of one pixel); None for other operators."""
     shape = graph.facts.shapes[node.inputs[0]]
-    if node.op_type != "InstanceNormalization" or len(shape) != 4:
+    instance = node.op_type == "InstanceNormalization" and len(shape) == 4
+    layer = node.op_type == "LayerNormalization" and node.attributes.get("axis", -1) in (
+        *(-1, len(shape) - 1),
+    )
+    if not (instance or layer) or node.attributes.get("stash_type", 1) != 1:
         return None
-    scale, bias = (channel_vector(graph, name, shape[1], 1) for name in node.inputs[1:])
+    channels = shape[1] if instance else shape[-1]
+    scale = channel_vector(graph, node.inputs[1], channels, 1)
+    bias: F32 | None = np.zeros(channels, np.float32)
+    if len(node.inputs) > 2 and node.inputs[2]:
+        bias = channel_vector(graph, node.inputs[2], channels, 1)
     if scale is None or bias is None:
         return None
     epsilon = float(node.attributes.get("epsilon", 1e-5))  # type: ignore[arg-type]
-    return NormalizeF32("space", scale, bias, epsilon)
+    return NormalizeF32("space" if instance else "channels", scale, bias, epsilon)
+
+
+def normalized(
+    graph: GraphIndex, node: Node, spec: NormalizeS8 | NormalizeF32, x: str, y: str
+) -> list[Operation]:
+    """The operations of a normalization: over channels, between the views that it needs."""
+    if spec.over == "space":
+        return [Operation(node.label, spec, (x,), (y,))]
+    shape = graph.facts.shapes[node.inputs[0]]
+    pixels = View((int(np.prod(shape[:-1], dtype=np.int64)), shape[-1], 1, 1))
+    return [
+        Operation(node.label, pixels, (x,), (f"{x}:4d:{y}",)),
+        Operation(node.label, spec, (f"{x}:4d:{y}",), (f"{y}:4d",)),
+        Operation(node.label, View(shape), (f"{y}:4d",), (y,)),
+    ]
 
 
 def float_images(graph: GraphIndex, node: Node) -> list[Operation] | None:
     """The same operators on float32 images."""
     facts, x = graph.facts, node.inputs[0] if node.inputs else ""
-    if len(facts.shapes.get(x, ())) != 4 or facts.dtypes[x] != np.float32:
+    if not facts.shapes.get(x) or facts.dtypes[x] != np.float32 or any(node.outputs[1:]):
         return None
     if graph.constant(x) is not None:
         return None
-    if any(node.outputs[1:]):
-        return None
-    spec = _float_spec(graph, node)
+    norm = normalization(graph, node)
+    if norm is not None:
+        return normalized(graph, node, norm, x, node.outputs[0])
+    spec = _float_spec(graph, node) if len(facts.shapes[x]) == 4 else None
     return None if spec is None else [Operation(node.label, spec, (x,), node.outputs[:1])]
 
 
 def _float_spec(
     graph: GraphIndex, node: Node
-) -> GatherPixels | DepthToSpace | InterpolateF32 | NormalizeF32 | PReluF32 | None:
+) -> GatherPixels | DepthToSpace | InterpolateF32 | PReluF32 | None:
     if node.op_type == "PRelu":
         shape = graph.facts.shapes[node.inputs[0]]
         slope = channel_vector(graph, node.inputs[1], shape[1], 3)
@@ -189,4 +216,4 @@ def _float_spec(
     taps = interpolation(graph, node)
     if taps is not None:
         return InterpolateF32(*taps)
-    return blocks(graph, node, "float32") or instance_norm(graph, node)
+    return blocks(graph, node, "float32")

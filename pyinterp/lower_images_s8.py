@@ -7,8 +7,9 @@ import numpy as np
 from .lower_images import (
     blocks,
     channel_vector,
-    instance_norm,
     interpolation,
+    normalization,
+    normalized,
     pad_value,
     picked_pixels,
 )
@@ -55,13 +56,11 @@ def prelu(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | N
 
 
 def normalize(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | None:
-    """An InstanceNormalization of images."""
-    x = v.operand(core.inputs[0])
-    wide = instance_norm(v.graph, core)
-    if x is None or wide is None:
+    x, wide = v.operand(core.inputs[0]), normalization(v.graph, core)
+    if x is None or wide is None or any(core.outputs[1:]):
         return None
     y_scale = np.float64(target.parameters.scale)
     scale, bias = ((a / y_scale).astype(np.float32) for a in (wide.scale, wide.bias))
     place = x.scale, x.zero_point, v.range(target)
     spec = NormalizeS8(wide.over, scale, bias, wide.epsilon, *place)
-    return [Operation(core.label, spec, (x.name,), (v.stored(target),))]
+    return normalized(v.graph, core, spec, x.name, v.stored(target))

@@ -45,7 +45,7 @@ _PATTERNS: dict[str, Pattern] = {
     "Slice": _first_of(moves.move, images.move),
     **dict.fromkeys(("DepthToSpace", "Pad"), images.move),
     "PRelu": _first_of(functions.function, images.prelu),
-    "InstanceNormalization": images.normalize,
+    **dict.fromkeys(("InstanceNormalization", "LayerNormalization"), images.normalize),
 }
 
 

@@ -22,7 +22,7 @@ from .layers import is_layer
 _ARITHMETIC = frozenset({"Add", "Mul"})
 _POOLS = frozenset({"AveragePool", "GlobalAveragePool"})
 _TABLES = frozenset({"HardSigmoid", "HardSwish", "LeakyRelu", "Sigmoid"})
-_BY_CHANNEL = frozenset({"InstanceNormalization", "PRelu"})
+_BY_CHANNEL = frozenset({"InstanceNormalization", "LayerNormalization", "PRelu"})
 _CLAMPS = frozenset({"Clip", "Relu"})
 # Every output value is one of the inputs' values (or 0): the same scale serves.
 _MOVES = frozenset(
