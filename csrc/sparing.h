@@ -193,13 +193,15 @@ enum {
     SP_CSR_GATHERED, /* 1x1: each block's input is copied first; lanes are the batch's outputs */
     SP_CSR_PLANES,   /* else: a padded copy of the input, one plane for each phase of the stride;
                         lanes run over output rows, and over the padding between rows and images  */
+    SP_CSR_TAPS,     /* float32: of each block's input a copy for every phase of the stride and every
+                        column of taps; lanes run over an image's output rows                     */
 };
 typedef struct {
     int source;
     int images;                     /* images a pass                                       */
     int row_width, image_lanes;     /* lanes from an output row, an image, to the next     */
-    int phases_h, phases_w;         /* SP_CSR_PLANES: planes of a channel                  */
-    int phase_lanes, channel_lanes; /* SP_CSR_PLANES: lanes from one plane, channel, to the next */
+    int phases_h, phases_w;         /* SP_CSR_PLANES, TAPS: planes, copies of a channel    */
+    int phase_lanes, channel_lanes; /* lanes from one of these, from one channel to the next */
     int block;                      /* lanes of a whole block; float32: at most mr               */
 } sp_csr_lanes;
 

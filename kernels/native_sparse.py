@@ -21,7 +21,7 @@ from .packing_csr import PackedCsr, find_blocks, find_nonzeros, pack_csr, panels
 from .step import WORD, Array, ArraySpec, Layout, Shape, in_layout
 from .sums import count_nonzeros, count_weights
 
-L1_BYTES = 24 * 1024  # of the input, beside weights and sums
+L1_BYTES, L1_BYTES_F32 = 24 * 1024, 32 * 1024  # of the input; float: what else is used passes by
 # Non-zeros of a segment, below which loading and storing its sums costs more.
 MIN_STEPS, MIN_STEPS_S8 = 12, 100
 TOGETHER = 16  # SP_CSR_TOGETHER in csrc/conv_csr/csr.h
@@ -29,6 +29,7 @@ SOURCES = {
     "in place": lib.SP_CSR_IN_PLACE,
     "gathered": lib.SP_CSR_GATHERED,
     "planes": lib.SP_CSR_PLANES,
+    "taps": lib.SP_CSR_TAPS,
 }
 
 
@@ -45,10 +46,12 @@ class _Prepared:
 
 def _channel_block(lanes: Lanes, spec: ConvS8 | ConvF32) -> int:
     """Input channels of a segment: their part of a block fits L1, unless segments get too short."""
-    reach = int(tap_offsets(lanes, spec.window).max()) if lanes.source == "planes" else 0
+    # within a slab of a block all lanes are read, of planes those that its taps reach
+    reach = int(tap_offsets(lanes, spec.window).max())
     touched = min(lanes.channel_lanes, lanes.block + reach)
     per_channel = count_nonzeros(spec.weight) / math.prod(spec.weight.shape[:2])
-    fits_l1 = max(1, L1_BYTES // (spec.weight.itemsize * touched))
+    l1_bytes = L1_BYTES_F32 if isinstance(spec, ConvF32) else L1_BYTES
+    fits_l1 = max(1, l1_bytes // (spec.weight.itemsize * touched))
     channels = spec.weight.shape[1]
     if isinstance(spec, ConvF32):
         channels *= spec.groups

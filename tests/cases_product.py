@@ -46,6 +46,21 @@ def _windows_s8() -> list[Case]:
     ]
 
 
+def _many_nonzeros() -> list[Case]:
+    """So many a channel that each block of pixels has copies of its own for all columns of taps."""
+    pads = (1, 1, 1, 1)
+    rest = (1, 1, 1, 0)
+    return [
+        conv_f32("copies for taps", (2, 5, 7, 7), 200, pads=pads, sparsity=0.8, residual=True),
+        conv_f32("copies for taps, stride 2", (1, 4, 19, 17), 300, strides=(2, 2), pads=rest),
+        conv_f32(
+            "copies for taps, dilation 2", (1, 3, 14, 13), 150, dilations=(2, 2), pads=(2, 1, 0, 2)
+        ),
+        conv_f32("copies for taps, 1x5", (1, 20, 6, 41), 60, (1, 5), pads=(0, 2, 0, 2)),
+        conv_f32("copies for taps, 2 groups", (1, 8, 6, 11), 400, groups=2, pads=pads, lo=0.0),
+    ]
+
+
 def _conv_f32() -> list[Case]:
     pads = (1, 1, 1, 1)
     x = (1, 9, 8, 11)
@@ -108,6 +123,7 @@ def _conv_f32() -> list[Case]:
         conv_f32(
             "90% zeros, pads 0,1,2,3", (1, 7, 9, 9), 20, pads=(0, 1, 2, 3), sparsity=0.9, lo=0.0
         ),
+        *_many_nonzeros(),
         conv_f32("zero weights", x, 5, pads=pads, sparsity=1.0),
         conv_f32("zero rows", x, 5, pads=pads, zero_rows=True),
         conv_f32("NaN and infinities, 1x1", (1, 5, 6, 7), 18, (1, 1), values="special"),

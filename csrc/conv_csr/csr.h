@@ -96,10 +96,29 @@ void sp_csr_fill_planes(const struct sp_csr_operator *op, const char *x, int ima
 void sp_csr_gather(const struct sp_csr_operator *op, const char *x, int pieces,
                    const struct sp_csr_piece *piece, int channel, int channels, int fetch,
                    char *slab);
+/* SP_CSR_TAPS: what `width` lanes from `first` on read, as [channels][phases_h][kernel_w][lanes].
+ */
+void sp_csr_gather_taps(const struct sp_csr_operator *op, const char *x, int first, int width,
+                        int channel, int channels, char *slab);
 
-/* Every `step`-th of n elements. */
-typedef void sp_csr_copy_fn(char *to, const char *from, int n, int step);
+/* Every `step`-th of n elements, in each of some rows. Steps between rows in bytes. */
+struct sp_csr_copy {
+    char *to;
+    const char *from;
+    int64_t to_row, from_row;
+    int rows, n, step;
+    /* bytes ahead of a row's first byte, and how many, that will be wanted soon: too few for the
+     * hardware to foresee */
+    int64_t fetch, fetch_bytes;
+};
+typedef void sp_csr_copy_fn(const struct sp_csr_copy *copy);
 sp_csr_copy_fn sp_csr_copy_words_avx2; /* 4 bytes each */
+
+SP_INLINE void sp_fetch_ahead(const struct sp_csr_copy *copy, const char *from)
+{
+    for (int64_t at = 0; at < copy->fetch_bytes; at += 64)
+        __builtin_prefetch(from + copy->fetch + at, 0, 2);
+}
 
 /* memcpy of at least one byte without a call, for few bytes: the last parts overlap. */
 SP_INLINE void sp_copy_lanes(void *to, const void *from, int n)

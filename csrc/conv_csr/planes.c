@@ -34,8 +34,7 @@ DEFINE_EVERY_SECOND(every_second_4_words, uint32_t, uint64_t, 4)
         chunk(to + last * (bytes), from + (2 * last - 1) * (bytes), 1);                            \
     } while (0)
 
-/* Every `step`-th of n elements. */
-static void copy_bytes(char *to, const char *from, int n, int step)
+SP_INLINE void copy_row_of_bytes(char *to, const char *from, int n, int step)
 {
     if (step == 1)
         sp_copy_lanes(to, from, n);
@@ -46,7 +45,7 @@ static void copy_bytes(char *to, const char *from, int n, int step)
             to[i] = from[(int64_t)step * i];
 }
 
-static void copy_words(char *to, const char *from, int n, int step)
+SP_INLINE void copy_row_of_words(char *to, const char *from, int n, int step)
 {
     if (step == 1)
         sp_copy_lanes(to, from, 4 * n);
@@ -56,6 +55,19 @@ static void copy_words(char *to, const char *from, int n, int step)
         for (int i = 0; i < n; i++)
             memcpy(to + 4 * i, from + 4 * (int64_t)step * i, 4);
 }
+
+#define DEFINE_COPY(name, copy_row)                                                                \
+    static void name(const struct sp_csr_copy *copy)                                               \
+    {                                                                                              \
+        char *to = copy->to;                                                                       \
+        const char *from = copy->from;                                                             \
+        for (int i = 0; i < copy->rows; i++, to += copy->to_row, from += copy->from_row) {         \
+            copy_row(to, from, copy->n, copy->step);                                               \
+            sp_fetch_ahead(copy, from);                                                            \
+        }                                                                                          \
+    }
+DEFINE_COPY(copy_bytes, copy_row_of_bytes)
+DEFINE_COPY(copy_words, copy_row_of_words)
 
 static sp_csr_copy_fn *find_copy(const struct sp_csr_operator *op)
 {
@@ -99,21 +111,22 @@ void sp_csr_fill_planes(const struct sp_csr_operator *op, const char *x, int ima
             if (columns.first >= columns.last)
                 continue;
             char *plane = channel_planes + (int64_t)(a * l->phases_w + b) * l->phase_lanes * bytes;
-            const int n = columns.last - columns.first;
+            struct sp_csr_copy rows_of_image = {
+                .to_row = l->row_width * bytes,
+                .from_row = (int64_t)s->stride_h * s->in_w * bytes,
+                .rows = SP_MAX(rows.last - rows.first, 0),
+                .n = columns.last - columns.first,
+                .step = s->stride_w,
+            };
             for (int image = 0; image < images; image++) {
                 const int64_t first_row = ((int64_t)image * s->in_c + channel) * s->in_h +
                                           rows.first * s->stride_h + a - s->pad_top;
-                const char *from =
-                    x +
-                    (first_row * s->in_w + columns.first * s->stride_w + b - s->pad_left) * bytes;
-                char *to = plane + ((int64_t)image * l->image_lanes +
-                                    (int64_t)rows.first * l->row_width + columns.first) *
-                                       bytes;
-                for (int r = rows.first; r < rows.last; r++) {
-                    copy(to, from, n, s->stride_w);
-                    from += (int64_t)s->stride_h * s->in_w * op->element_bytes;
-                    to += (int64_t)l->row_width * op->element_bytes;
-                }
+                const int64_t column = columns.first * s->stride_w + b - s->pad_left;
+                rows_of_image.from = x + (first_row * s->in_w + column) * bytes;
+                rows_of_image.to = plane + ((int64_t)image * l->image_lanes +
+                                            (int64_t)rows.first * l->row_width + columns.first) *
+                                               bytes;
+                copy(&rows_of_image);
             }
         }
 }
@@ -134,8 +147,7 @@ static void gather_rows(const char *x, int in_c, int channels, int rows, int blo
             }
 }
 
-/* What the next block reads of a channel is fetched meanwhile: too little for the hardware to
- * foresee. Bytes, at most. */
+/* Of what the next block reads of a channel. */
 enum { FETCH_BYTES = 1024 };
 
 void sp_csr_gather(const struct sp_csr_operator *op, const char *x, int pieces,
@@ -143,26 +155,81 @@ void sp_csr_gather(const struct sp_csr_operator *op, const char *x, int pieces,
                    char *slab)
 {
     const sp_conv_shape *s = op->shape;
-    const size_t bytes = (size_t)op->element_bytes;
-    const size_t channel_bytes = (size_t)s->in_h * s->in_w * bytes;
-    const int block = op->lanes->block;
+    const int64_t bytes = op->element_bytes;
+    const int64_t channel_bytes = (int64_t)s->in_h * s->in_w * bytes;
     sp_csr_copy_fn *const copy = find_copy(op);
-    x += (size_t)channel * channel_bytes;
+    const struct sp_csr_piece *last = &piece[pieces - 1];
+    const char *first = x + channel * channel_bytes + piece[0].input * bytes;
     if (s->in_h * s->in_w == 1) {
-        const struct sp_csr_piece *last = &piece[pieces - 1];
-        gather_rows(x + (size_t)piece[0].input * bytes, s->in_c, channels,
-                    last->lane + last->length, block, op->element_bytes, slab);
+        gather_rows(first, s->in_c, channels, last->lane + last->length, op->lanes->block,
+                    op->element_bytes, slab);
         return;
     }
-    const struct sp_csr_piece *last = &piece[pieces - 1];
     const int64_t end = (last->input + (int64_t)last->length * s->stride_w) * bytes;
-    const int64_t next = fetch ? SP_MIN(end - piece[0].input * bytes, FETCH_BYTES) : 0;
-    for (int c = 0; c < channels; c++, x += channel_bytes) {
-        char *lanes = slab + (size_t)c * block * bytes;
-        for (int i = 0; i < pieces; i++)
-            copy(lanes + piece[i].lane * bytes, x + piece[i].input * bytes, piece[i].length,
-                 s->stride_w);
-        for (int64_t at = 0; at < next; at += 64)
-            __builtin_prefetch(x + end + at, 0, 2);
+    for (int i = 0; i < pieces; i++) {
+        struct sp_csr_copy rows = {
+            .to = slab + piece[i].lane * bytes,
+            .from = x + channel * channel_bytes + piece[i].input * bytes,
+            .to_row = op->lanes->block * bytes,
+            .from_row = channel_bytes,
+            .rows = channels,
+            .n = piece[i].length,
+            .step = s->stride_w,
+        };
+        if (fetch && i == 0 && bytes == 1) {
+            rows.fetch = end - piece[0].input * bytes;
+            rows.fetch_bytes = SP_MIN(rows.fetch, FETCH_BYTES);
+        }
+        copy(&rows);
     }
+}
+
+/* ---- taps ---- */
+
+/* Of one output row, for one phase and one column of taps: of its columns [column, end) those that
+ * are not padding. source: the input row. */
+static void gather_tap_row(const sp_conv_shape *s, sp_csr_copy_fn *copy, struct sp_csr_copy *rows,
+                           const char *source, int tap, int column, int end)
+{
+    const int shift = tap * s->dilation_w - s->pad_left;
+    const int first = SP_MAX(ceil_div(-shift, s->stride_w), column);
+    const int last = SP_MIN(SP_MIN(ceil_div(s->in_w - shift, s->stride_w), s->out_w), end);
+    if (first >= last)
+        return;
+    rows->to += 4 * (first - column);
+    rows->from = source + 4 * ((int64_t)first * s->stride_w + shift);
+    rows->n = last - first;
+    copy(rows);
+}
+
+void sp_csr_gather_taps(const struct sp_csr_operator *op, const char *x, int first, int width,
+                        int channel, int channels, char *slab)
+{
+    const sp_conv_shape *s = op->shape;
+    const sp_csr_lanes *l = op->lanes;
+    const int64_t plane = 4 * (int64_t)s->in_h * s->in_w;
+    const int lanes =
+        width + (s->kernel_h - 1) * s->dilation_h / s->stride_h * l->row_width; /* that are read */
+    sp_csr_copy_fn *const copy = find_copy(op);
+    struct sp_csr_copy rows = {
+        .to_row = 4 * (int64_t)l->channel_lanes,
+        .from_row = plane,
+        .rows = channels,
+        .step = s->stride_w,
+    };
+    memset(slab, 0, 4 * (size_t)l->channel_lanes * (size_t)channels);
+    x += channel * plane;
+    for (int phase = 0; phase < l->phases_h; phase++)
+        for (int tap = 0; tap < s->kernel_w; tap++, slab += 4 * (int64_t)l->phase_lanes)
+            for (int lane = 0, next; lane < lanes; lane = next) {
+                const int row = (first + lane) / l->row_width;
+                const int column = (first + lane) % l->row_width;
+                const int in_y = row * s->stride_h + phase - s->pad_top;
+                next = SP_MIN(lane + l->row_width - column, lanes);
+                if (in_y < 0 || in_y >= s->in_h)
+                    continue;
+                rows.to = slab + 4 * lane;
+                gather_tap_row(s, copy, &rows, x + 4 * (int64_t)in_y * s->in_w, tap, column,
+                               column + next - lane);
+            }
 }

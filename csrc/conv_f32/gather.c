@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "conv_f32.h"
+#include "copy_short.h"
 
 /* A stretch of input that is contiguous in memory and in K: a whole kernel row where its taps are
  * neighbours, else one tap. */
@@ -9,6 +10,16 @@ struct segment {
     int y, x; /* input position of its first tap, maybe outside */
     int taps;
 };
+
+enum { SHORT = 64 }; /* floats, for which a call costs more than the copy */
+
+SP_INLINE void copy_floats(float *to, const float *from, int n)
+{
+    if (n <= SHORT)
+        sp_copy_short((uint8_t *)to, (const uint8_t *)from, n * (int)sizeof *to);
+    else
+        memcpy(to, from, (size_t)n * sizeof *to);
+}
 
 /* Copies floats [first, last) of a segment, some of which lie in the padding. */
 static void copy_border(const sp_conv_shape *s, const float *image, struct segment at, int channels,
@@ -38,7 +49,7 @@ static void copy_segment(const sp_conv_shape *s, const float *image, struct segm
         return;
     }
     int64_t row = (int64_t)at.y * s->in_w + at.x;
-    memcpy(y, image + row * s->in_c + first, (size_t)(last - first) * sizeof *y);
+    copy_floats(y, image + row * s->in_c + first, last - first);
 }
 
 static void copy_patch(const sp_conv_shape *s, const float *image, int oy, int ox, int k_first,
@@ -64,15 +75,37 @@ static void copy_patch(const sp_conv_shape *s, const float *image, int oy, int o
     }
 }
 
+/* A whole patch that lies inside the image, of neighbouring taps. */
+static void copy_inner_patch(const sp_conv_shape *s, const float *first_tap, float *y)
+{
+    const int length = s->kernel_w * s->in_c;
+    const int64_t step = (int64_t)s->dilation_h * s->in_w * s->in_c;
+    for (int i = 0; i < s->kernel_h; i++)
+        copy_floats(y + (int64_t)i * length, first_tap + i * step, length);
+}
+
 void sp_gather_f32(const sp_conv_shape *s, const float *x, int group, int64_t first, int rows,
                    int k_first, int k_last, float *y, size_t stride)
 {
-    const int64_t pixels = (int64_t)s->out_h * s->out_w;
+    const int channels = s->in_c / s->groups;
     const int64_t image_floats = (int64_t)s->in_h * s->in_w * s->in_c;
+    const int whole = s->groups == 1 && s->dilation_w == 1 && k_first == 0 &&
+                      k_last == s->kernel_h * s->kernel_w * s->in_c;
+    const int last_y = s->in_h - (s->kernel_h - 1) * s->dilation_h, last_x = s->in_w - s->kernel_w;
+    int ox = (int)(first % s->out_w), oy = (int)(first / s->out_w % s->out_h);
+    const float *image = x + first / s->out_w / s->out_h * image_floats;
     for (int row = 0; row < rows; row++, y += stride) {
-        int64_t image = (first + row) / pixels;
-        int pixel = (int)((first + row) % pixels);
-        copy_patch(s, x + image * image_floats + group * (s->in_c / s->groups), pixel / s->out_w,
-                   pixel % s->out_w, k_first, k_last, y);
+        const int at_y = oy * s->stride_h - s->pad_top, at_x = ox * s->stride_w - s->pad_left;
+        if (whole && at_y >= 0 && at_y < last_y && at_x >= 0 && at_x <= last_x)
+            copy_inner_patch(s, image + ((int64_t)at_y * s->in_w + at_x) * s->in_c, y);
+        else
+            copy_patch(s, image + group * channels, oy, ox, k_first, k_last, y);
+        if (++ox == s->out_w) {
+            ox = 0;
+            if (++oy == s->out_h) {
+                oy = 0;
+                image += image_floats;
+            }
+        }
     }
 }

@@ -17,9 +17,15 @@ static sp_csr_lanes make_lanes(const sp_conv_shape *s, int source, int block)
     if (source == SP_CSR_GATHERED)
         return (sp_csr_lanes){source, s->batch, s->out_w, pixels, 1, 1, 0, block, block};
     const int reach = (s->kernel_h - 1) * s->dilation_h / s->stride_h;
+    const int phases = SP_MIN(s->stride_h, (s->kernel_h - 1) * s->dilation_h + 1);
+    if (source == SP_CSR_TAPS) {
+        const int row = s->out_w + s->out_w % 3, strip = block + reach * row;
+        return (sp_csr_lanes){source, 1,           row,   s->out_h * row,
+                              phases, s->kernel_w, strip, phases * s->kernel_w * strip,
+                              block};
+    }
     const int row = s->out_w + reach, image = (s->out_h + reach) * row;
     const int lanes = SP_ROUND_UP(s->batch * image, block) + reach * row + reach;
-    const int phases = SP_MIN(s->stride_h, (s->kernel_h - 1) * s->dilation_h + 1);
     return (sp_csr_lanes){source, s->batch, row,   image,
                           phases, phases,   lanes, SP_ROUND_UP(lanes * phases * phases, 64),
                           block};
@@ -28,6 +34,9 @@ static sp_csr_lanes make_lanes(const sp_conv_shape *s, int source, int block)
 static int64_t tap_offset(const sp_conv_shape *s, const sp_csr_lanes *l, int tap)
 {
     const int y = tap / s->kernel_w * s->dilation_h, x = tap % s->kernel_w * s->dilation_w;
+    if (l->source == SP_CSR_TAPS)
+        return (int64_t)(y % s->stride_h * l->phases_w + tap % s->kernel_w) * l->phase_lanes +
+               y / s->stride_h * l->row_width;
     if (l->source != SP_CSR_PLANES)
         return 0;
     return (int64_t)(y % s->stride_h * l->phases_w + x % s->stride_w) * l->phase_lanes +
@@ -418,5 +427,7 @@ void test_sparse(int threads)
         for (int i = 0; i < LAYERS; i++) {
             struct layer layer = pick_layer(i);
             test_f32(u, layer.shape, layer.source, 8 * (1 + i % 9), i % 2, threads);
+            if (layer.shape.kernel_w > 1)
+                test_f32(u, layer.shape, SP_CSR_TAPS, 8 * (1 + i % 9), i % 2, threads);
         }
 }
