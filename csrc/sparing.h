@@ -177,10 +177,9 @@ void sp_fill_csr(const int32_t *offset, const int64_t *slot, const void *value,
  */
 int64_t sp_expand_bits(const uint8_t *mask, int64_t size, const void *value, int64_t count,
                        int bytes, void *dense);
-/* 3x3 weights to what sp_winograd_s8 takes, for a micro-kernel of nr columns (at most 64) and
- * k_group; 36 * round_up(outputs, 16) * round_up(channels, k_group) int16. */
-void sp_pack_winograd(const int8_t *w, int outputs, int channels, int nr, int k_group,
-                      int16_t *packed);
+/* 3x3 weights to what sp_winograd_s8 takes, for a micro-kernel of nr columns (a multiple of 16, at
+ * most 64) and k_group 2; 36 * round_up(outputs, 16) * round_up(channels, 2) int16. */
+void sp_pack_winograd(const int8_t *w, int outputs, int channels, int nr, int16_t *packed);
 /* The same weights as they are; 9 * round_up(outputs, 16) * round_up(channels, 2) int8. */
 void sp_pack_winograd_taps(const int8_t *w, int outputs, int channels, int8_t *packed);
 

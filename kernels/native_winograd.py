@@ -61,8 +61,7 @@ def _pack(weight: Array, ukernel: Ukernel, transformed: bool) -> Array:
     given = pointer(np.ascontiguousarray(weight), "int8_t *")
     if transformed:
         packed = native.aligned_empty(2 * POSITIONS * kernels)
-        shape = outputs, channels, ukernel.nr, ukernel.k_group
-        lib.sp_pack_winograd(given, *shape, pointer(packed, "int16_t *"))
+        lib.sp_pack_winograd(given, outputs, channels, ukernel.nr, pointer(packed, "int16_t *"))
     else:
         packed = native.aligned_empty(TAPS * kernels)
         lib.sp_pack_winograd_taps(given, outputs, channels, pointer(packed, "int8_t *"))

@@ -121,12 +121,39 @@ def _known(node: Node, shapes: Sequence[Shape]) -> Shape | None:
     if node.op_type in _BROADCAST:
         return np.broadcast_shapes(*shapes)
     if node.op_type == "Conv" and len(shapes[0]) in (3, 4):
-        window = conv_window(node, shapes[1], shapes[0][2:])
-        height, width = window.output_size(*((1, *shapes[0][2:])[-2:]))
-        if height < 1 or width < 1 or shapes[0][1] != shapes[1][1] * _groups(node):
+        if shapes[0][1] != shapes[1][1] * _groups(node):
             raise ModelError(f"input {list(shapes[0])} does not fit weight {list(shapes[1])}")
-        return shapes[0][0], shapes[1][0], *(height, width)[4 - len(shapes[0]) :]
+        window = conv_window(node, shapes[1], shapes[0][2:])
+        return _windowed(window, shapes[0], shapes[1][0])
+    if node.op_type == "MaxPool" and len(shapes[0]) in (3, 4) and len(node.outputs) == 1:
+        _check_attributes(node)
+        return _windowed(pool_window(node, shapes[0][2:]), shapes[0], shapes[0][1])
+    if node.op_type == "Gemm" and len(shapes[0]) == len(shapes[1]) == 2:
+        _check_attributes(node)
+        return _gemm(node, shapes)
     return None
+
+
+def _check_attributes(node: Node) -> None:
+    """What the reference says about the number of inputs, and about attributes."""
+    ops.TABLE[node.op_type].bind([np.zeros(()) for _ in node.inputs], node.attributes)
+
+
+def _windowed(window: Window, shape: Shape, channels: int) -> Shape:
+    height, width = window.output_size(*((1, *shape[2:])[-2:]))
+    if height < 1 or width < 1:
+        raise ModelError(f"window {window.kernel} does not fit an input of shape {list(shape)}")
+    return shape[0], channels, *(height, width)[4 - len(shape) :]
+
+
+def _gemm(node: Node, shapes: Sequence[Shape]) -> Shape:
+    rows, inner = shapes[0][::-1] if node.attributes.get("transA") else shapes[0]
+    depth, columns = shapes[1][::-1] if node.attributes.get("transB") else shapes[1]
+    bias = shapes[2] if len(shapes) > 2 else ()
+    fits = all(b in (1, n) for b, n in zip(bias[::-1], (columns, rows), strict=False))
+    if inner != depth or len(bias) > 2 or not fits:
+        raise ModelError(f"shapes do not fit: {', '.join(map(str, shapes))}")
+    return rows, columns
 
 
 def _groups(node: Node) -> int:

@@ -56,7 +56,7 @@ static void check_packing(const int16_t *w, int outputs, int channels,
     const size_t bytes = (size_t)(36 * SP_ROUND_UP(outputs, 16) * k) * 2;
     int8_t *given = in_onnx_order(w, outputs, channels);
     int16_t *made = allocate(bytes);
-    sp_pack_winograd(given, outputs, channels, kernel->nr, kernel->k_group, made);
+    sp_pack_winograd(given, outputs, channels, kernel->nr, made);
     CHECK(memcmp(made, packed, bytes) == 0);
     free(given), free(made);
 }
