@@ -16,6 +16,7 @@ from . import ops
 from .errors import InputError, ModelError, SparingError
 from .model import Array, Model, Node
 from .ops.fused_spec import Window
+from .ops.registry import TABLE
 
 Shape = tuple[int, ...]
 
@@ -136,7 +137,7 @@ def _known(node: Node, shapes: Sequence[Shape]) -> Shape | None:
 
 def _check_attributes(node: Node) -> None:
     """What the reference says about the number of inputs, and about attributes."""
-    ops.TABLE[node.op_type].bind([np.zeros(()) for _ in node.inputs], node.attributes)
+    TABLE[node.op_type].bind([np.zeros(()) for _ in node.inputs], node.attributes)
 
 
 def _windowed(window: Window, shape: Shape, channels: int) -> Shape:

@@ -10,7 +10,10 @@
 
 #include "internal.h"
 
-enum { LARGEST = 256 }; /* sum of two weights of one sign */
+enum {
+    LARGEST = 256, /* sum of two weights of one sign */
+    SAMPLE = 64    /* segments by which the size of windows is chosen */
+};
 
 /* What a segment needs for its items, at most `capacity` of them. */
 struct memory {
@@ -63,11 +66,11 @@ static int find_pairs(const int8_t *value, int count, int limit, struct memory m
         number[value[i] < 0]++;
     const int sign = number[1] > number[0], opposite = number[!sign];
     int32_t *item = m.sums, *size = m.total;
-    for (int i = 0, at = 0; i < count; i++)
-        if ((value[i] < 0) == sign) {
-            item[at] = i;
-            size[at++] = SP_MAX(value[i], -value[i]);
-        }
+    for (int i = 0, at = 0; i < count; i++) { /* no branch: signs come at random */
+        item[at] = i;
+        size[at] = SP_MAX(value[i], -value[i]);
+        at += (value[i] < 0) == sign;
+    }
     sort_falling(item, size, number[sign], m.order);
     /* the smallest ones of the larger group are left over: these can be joined most easily */
     const int32_t *rest = m.order + opposite;
@@ -110,12 +113,6 @@ static void order_items(int count, int kinds, struct memory m)
 }
 
 /* Items are dealt to windows by falling size, back and forth, so that sums come out alike. */
-static int window_of(int rank, int windows)
-{
-    const int turn = rank / windows, at = rank % windows;
-    return turn % 2 == 0 ? at : windows - 1 - at;
-}
-
 static int fits(int count, int kinds, int windows, int limit, struct memory m)
 {
     for (int kind = 0; kind < kinds; kind++) {
@@ -136,7 +133,14 @@ static int fits(int count, int kinds, int windows, int limit, struct memory m)
 /* So many windows of up to `size` items as keep within the limit. */
 static int count_windows(int count, int kinds, int size, int limit, struct memory m)
 {
-    int windows = (count + size - 1) / size;
+    int64_t least = (count + size - 1) / size;
+    for (int kind = 0; kind < kinds; kind++) {
+        int64_t sum = 0;
+        for (int i = 0; i < count; i++)
+            sum += m.sums[(size_t)kind * m.capacity + (size_t)i];
+        least = SP_MAX(least, (sum + limit - 1) / limit);
+    }
+    int windows = (int)SP_MIN(least, count);
     while (windows < count && !fits(count, kinds, windows, limit, m))
         windows = SP_MIN(count, windows + windows / 16 + 1);
     return windows;
@@ -145,8 +149,9 @@ static int count_windows(int count, int kinds, int size, int limit, struct memor
 /* place: of each item, size * window + place in it. */
 static void place_items(int count, int size, int windows, struct memory m, int64_t *place)
 {
-    for (int rank = 0; rank < count; rank++)
-        place[m.order[rank]] = window_of(rank, windows) * size + rank / windows;
+    for (int turn = 0, rank = 0; rank < count; turn++)
+        for (int i = 0; i < windows && rank < count; i++, rank++)
+            place[m.order[rank]] = (int64_t)(turn % 2 ? windows - 1 - i : i) * size + turn;
 }
 
 /* The size with the least time, of all for which `windows` counts how many there are. */
@@ -160,29 +165,40 @@ static int cheapest(const int64_t *windows, sp_window_costs costs)
     return best;
 }
 
+/* Some segments tell which size serves best: every so many-th one. */
+static int sample_step(int segments) { return SP_MAX(segments / SAMPLE, 1); }
+
+/* Adds to how many windows of each size there would be. */
+static void count_sizes(int count, int kinds, int limit, unsigned sizes, struct memory m,
+                        int64_t *windows)
+{
+    windows[1] += count;
+    for (int size = 2; size <= SP_CSR_LARGEST_WINDOW; size++)
+        if (sizes >> size & 1)
+            windows[size] += count_windows(count, kinds, size, limit, m);
+}
+
 int sp_pair_up(const int8_t *value, const int64_t *count, int segments, int limit,
                sp_window_costs costs, int32_t *scratch, int64_t capacity, int64_t *slot,
                int64_t *steps)
 {
     struct memory m = divide_memory(scratch, (size_t)capacity);
     int64_t windows[SP_CSR_LARGEST_WINDOW + 1] = {0}, at = 0;
-    for (int i = 0; i < segments; at += count[i++]) {
-        const int n = (int)count[i], pairs = find_pairs(value + at, n, limit, m, slot + at);
-        steps[i] = pairs;
-        windows[1] += pairs;
-        sum_pairs(value + at, n, slot + at, pairs, m);
-        order_items(pairs, 2, m);
-        for (int size = 2; size <= SP_CSR_LARGEST_WINDOW; size++)
-            if (costs.sizes >> size & 1)
-                windows[size] += count_windows(pairs, 2, size, limit, m);
-    }
+    for (int i = 0; i < segments; at += count[i++])
+        if (i % sample_step(segments) == 0) {
+            const int n = (int)count[i], pairs = find_pairs(value + at, n, limit, m, slot + at);
+            sum_pairs(value + at, n, slot + at, pairs, m);
+            order_items(pairs, 2, m);
+            count_sizes(pairs, 2, limit, costs.sizes, m, windows);
+        }
     const int size = cheapest(windows, costs);
-    if (size == 1)
-        return size;
     int64_t *place = (int64_t *)(scratch + 4 * capacity);
     at = 0;
     for (int i = 0; i < segments; at += count[i++]) {
-        const int n = (int)count[i], pairs = (int)steps[i];
+        const int n = (int)count[i], pairs = find_pairs(value + at, n, limit, m, slot + at);
+        steps[i] = pairs;
+        if (size == 1)
+            continue;
         sum_pairs(value + at, n, slot + at, pairs, m);
         order_items(pairs, 2, m);
         const int made = count_windows(pairs, 2, size, limit, m);
@@ -214,27 +230,26 @@ int sp_window_blocks(const int8_t *block, const int64_t *count, int segments, in
 {
     struct memory m = divide_memory(scratch, (size_t)capacity);
     int64_t windows[SP_CSR_LARGEST_WINDOW + 1] = {0}, at = 0;
-    for (int i = 0; i < segments; at += count[i++]) {
-        const int n = (int)count[i];
-        windows[1] += n;
-        sum_blocks(block + 4 * at, n, m);
-        order_items(n, 4, m);
-        for (int size = 2; size <= SP_CSR_LARGEST_WINDOW; size++)
-            if (costs.sizes >> size & 1)
-                windows[size] += count_windows(n, 4, size, limit, m);
-    }
+    for (int i = 0; i < segments; at += count[i++])
+        if (i % sample_step(segments) == 0) {
+            sum_blocks(block + 4 * at, (int)count[i], m);
+            order_items((int)count[i], 4, m);
+            count_sizes((int)count[i], 4, limit, costs.sizes, m, windows);
+        }
     const int size = cheapest(windows, costs);
     at = 0;
     for (int i = 0; i < segments; at += count[i++]) {
         const int n = (int)count[i];
-        sum_blocks(block + 4 * at, n, m);
-        order_items(n, 4, m);
-        const int made = size == 1 ? n : count_windows(n, 4, size, limit, m);
-        if (size == 1)
+        steps[i] = n;
+        if (size == 1) {
             for (int j = 0; j < n; j++)
                 place[at + j] = j;
-        else
-            place_items(n, size, made, m, place + at);
+            continue;
+        }
+        sum_blocks(block + 4 * at, n, m);
+        order_items(n, 4, m);
+        const int made = count_windows(n, 4, size, limit, m);
+        place_items(n, size, made, m, place + at);
         steps[i] = (int64_t)made * size;
     }
     return size;
