@@ -38,6 +38,16 @@ _Static_assert(FLT_EVAL_METHOD == 0, "float operations must round to float");
 #define SP_MAX(a, b) ((a) > (b) ? (a) : (b))
 #define SP_ROUND_UP(n, to) (((n) + (to) - 1) / (to) * (to))
 
+/* Where part i of `parts` of a whole begins, which is the end of part i - 1: parts as even as whole
+ * multiples of `unit` allow, where there is one for each. */
+SP_INLINE int sp_part(int whole, int i, int parts, int unit)
+{
+    const int64_t at = (int64_t)whole * i;
+    if (i == parts || whole < parts * unit)
+        return (int)(at / parts);
+    return (int)((2 * at + (int64_t)parts * unit) / (2 * (int64_t)parts * unit)) * unit;
+}
+
 /* ---- instruction sets (cpu.c) ---- */
 
 enum sp_isa_id {

@@ -79,7 +79,7 @@ size_t sp_scratch_conv_s8(const void *params)
 {
     const sp_conv_s8 *p = params;
     struct job job = plan_job(p, 1);
-    int rows = SP_MIN(sp_block_rows(job.kernel, p->k_padded), job.pixels);
+    int rows = SP_MIN(sp_most_rows(job.kernel, p->k_padded), job.pixels);
     const size_t patches = (size_t)rows * job.patch_stride + SP_PATCH_SLACK;
     return sum_bytes(&job, rows) + (job.direct ? 0 : patches);
 }
@@ -151,8 +151,8 @@ static void run_task(void *argument, int task, int thread)
 {
     const struct job *job = argument;
     const struct sp_split *split = &job->split;
-    const int range = task % split->ranges, first = task / split->ranges * split->rows;
-    const int rows = SP_MIN(split->rows, job->pixels - first);
+    const int range = task % split->ranges, block = task / split->ranges;
+    const int first = sp_first_row(split, block), rows = sp_first_row(split, block + 1) - first;
     char *scratch = job->context->scratch + (size_t)thread * job->context->scratch_per_thread;
     int32_t *sum = (int32_t *)scratch;
     const void *patches = NULL;
@@ -167,8 +167,8 @@ static void run_task(void *argument, int task, int thread)
         }
         const struct sp_panel found = sp_find_panel(&panels, panel);
         const int channel = group * job->group_columns + found.first;
-        const struct sp_rows block = find_rows(job, first, rows, channel, found.count, sum);
-        run_panel(job, &panels, found, patches, &block, sum);
+        const struct sp_rows results = find_rows(job, first, rows, channel, found.count, sum);
+        run_panel(job, &panels, found, patches, &results, sum);
     }
 }
 

@@ -8,13 +8,19 @@
 enum {
     BLOCK_ROWS = 96,
     BLOCK_BYTES = 256 * 1024, /* activations of a block, read again for every panel: half of L2 */
+    FEWEST_ROWS = 16,         /* of several blocks: each reads all weights */
     WORTH_A_THREAD = 100000   /* products; some 2 microseconds */
 };
 
-int sp_block_rows(const struct sp_ukernel_entry *kernel, int k)
+static int block_rows(const struct sp_ukernel_entry *kernel, int k)
 {
     int fit = BLOCK_BYTES / (k * sp_activation_bytes(kernel)) / kernel->mr * kernel->mr;
     return SP_MAX(SP_MIN(fit, BLOCK_ROWS / kernel->mr * kernel->mr), kernel->mr);
+}
+
+int sp_most_rows(const struct sp_ukernel_entry *kernel, int k)
+{
+    return block_rows(kernel, k) + kernel->mr; /* since sp_part() rounds */
 }
 
 static int divide_up(int a, int b) { return (a + b - 1) / b; }
@@ -22,21 +28,25 @@ static int divide_up(int a, int b) { return (a + b - 1) / b; }
 struct sp_split sp_split_product(const struct sp_ukernel_entry *kernel, int rows, int k, int panels,
                                  int threads)
 {
-    const int most = sp_block_rows(kernel, k);
     double products = (double)rows * k * panels * kernel->nr;
     int workers = (int)SP_MAX(SP_MIN(products / WORTH_A_THREAD, threads), 1);
-    struct sp_split split = {divide_up(rows, most), most, 1, panels};
+    struct sp_split split = {rows, divide_up(rows, block_rows(kernel, k)), kernel->mr, 1, panels};
     if (rows == 0)
         return split;
-    if (workers > 1 && split.blocks < 4 * workers) {
-        /* Few blocks rarely divide evenly among the threads; panels may do better. */
+    const int even = SP_ROUND_UP(split.blocks, workers);
+    if (split.blocks > 1 && rows >= FEWEST_ROWS * even) {
+        split.blocks = even;
+    } else if (split.blocks % workers != 0) {
         split.ranges = SP_MIN(workers, panels);
         if (split.ranges < workers && rows >= workers)
-            split.blocks = SP_MAX(split.blocks, workers);
+            split.blocks = even;
     }
-    split.rows = divide_up(rows, split.blocks);
-    split.blocks = divide_up(rows, split.rows);
     return split;
+}
+
+int sp_first_row(const struct sp_split *split, int block)
+{
+    return sp_part(split->rows, block, split->blocks, split->mr);
 }
 
 struct sp_panel sp_find_panel(const struct sp_panels *panels, int i)
@@ -74,7 +84,7 @@ size_t sp_scratch_gemm_s8(const void *params)
 {
     const sp_gemm_s8 *p = params;
     const struct sp_ukernel_entry *kernel = &sp_ukernels[p->ukernel];
-    size_t rows = (size_t)SP_MIN(sp_block_rows(kernel, p->k_padded), p->m);
+    size_t rows = (size_t)SP_MIN(sp_most_rows(kernel, p->k_padded), p->m);
     return rows * SP_ROUND_UP(row_bytes(p, kernel), 64) + rows * (size_t)kernel->nr * 4;
 }
 
@@ -117,8 +127,9 @@ static void run_task(void *argument, int task, int thread)
     const sp_gemm_s8 *p = job->p;
     const struct sp_split *split = &job->split;
     const struct sp_ukernel_entry *kernel = job->panels.kernel;
-    const int range = task % split->ranges, first_row = task / split->ranges * split->rows;
-    const int rows = SP_MIN(split->rows, p->m - first_row);
+    const int range = task % split->ranges, block = task / split->ranges;
+    const int first_row = sp_first_row(split, block);
+    const int rows = sp_first_row(split, block + 1) - first_row;
     char *scratch = job->context->scratch + (size_t)thread * job->context->scratch_per_thread;
     int32_t *sum = (int32_t *)scratch;
     size_t stride;

@@ -45,13 +45,17 @@ void sp_sum_panel(const struct sp_panels *panels, struct sp_panel panel, const v
 /* How a product is split into tasks: blocks of rows, times ranges of panels where there are few
  * blocks. */
 struct sp_split {
-    int blocks, rows; /* rows: of a block; the last one may have fewer */
+    int rows, blocks; /* rows: of all blocks */
+    int mr;
     int ranges, panels;
 };
 struct sp_split sp_split_product(const struct sp_ukernel_entry *kernel, int rows, int k, int panels,
                                  int threads);
 
+/* The first row of a block; of block `blocks` the end. */
+int sp_first_row(const struct sp_split *split, int block);
+
 /* The most rows that a block has, whatever the number of threads. */
-int sp_block_rows(const struct sp_ukernel_entry *kernel, int k);
+int sp_most_rows(const struct sp_ukernel_entry *kernel, int k);
 
 #endif

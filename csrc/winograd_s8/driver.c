@@ -13,7 +13,8 @@
 #include "ukernels.h"
 
 enum {
-    BLOCK_BYTES = 512 * 1024, /* V and M of a block: half of L2 */
+    CACHE_BYTES = 512 * 1024, /* of an L2 cache: V and M of a block fill it; or most of it, */
+    BLOCK_BYTES = 320 * 1024, /* where weights are few enough to stay there, too */
     BLOCK_TILES = 48,         /* more only cost cache                               */
     RUN_TILES = 4,            /* tiles whose sums are requantized together, from L1 */
     LINE = 64
@@ -48,15 +49,45 @@ struct job {
     const struct sp_ukernel_entry *kernel;
     struct stages stages;
     int tiles_y, tiles_x, tiles;         /* tiles: of all images */
-    int blocks, block_tiles;             /* the last block may have fewer */
+    int blocks, block_tiles;             /* block_tiles: of the largest block */
+    int most_tiles;                      /* with any number of threads */
     int ranges, column_blocks;           /* ranges of column blocks */
     size_t tile_stride, position_stride; /* of V, in int16 */
 };
 
 static int divide_up(int a, int b) { return (a + b - 1) / b; }
 
-/* Few blocks rarely divide evenly among the threads: then column blocks are divided too, though
- * each range repeats the transform of the inputs. */
+static int first_tile(const struct job *job, int block)
+{
+    return sp_part(job->tiles, block, job->blocks, job->kernel->mr);
+}
+
+/* Few blocks rarely divide evenly among the threads, and blocks of less than two micro-kernels
+ * waste weights: then column blocks are divided, though each range repeats the transform of the
+ * inputs. */
+static void split_blocks(struct job *job, int most, int threads)
+{
+    const int mr = job->kernel->mr;
+    const int blocks = divide_up(job->tiles, most);
+    const int even = SP_MAX((blocks + threads / 2) / threads, 1) * threads;
+    job->blocks = blocks;
+    job->ranges = 1;
+    if (job->tiles >= 2 * mr * even && divide_up(job->tiles, even) <= most + mr / 2) {
+        job->blocks = even;
+    } else if (blocks % threads != 0) {
+        job->ranges = SP_MIN(threads, job->column_blocks);
+        if (job->ranges < threads)
+            job->blocks = SP_MAX(blocks, SP_MIN(threads, job->tiles));
+    }
+}
+
+static void make_room(struct job *job, int tiles)
+{
+    job->block_tiles = tiles;
+    /* A line more, so that the positions of a tile do not share cache sets. */
+    job->position_stride = (size_t)tiles * job->tile_stride + LINE / 2;
+}
+
 static struct job plan_job(const sp_winograd_s8 *p, int threads)
 {
     const sp_conv_shape *s = &p->shape;
@@ -69,21 +100,16 @@ static struct job plan_job(const sp_winograd_s8 *p, int threads)
     job.tile_stride = (size_t)SP_ROUND_UP(s->in_c, SP_V_CHANNELS);
 
     const int bytes = SP_POSITIONS * ((int)job.tile_stride * 2 + SP_BLOCK_COLUMNS * 4);
-    const int mr = job.kernel->mr, fit = BLOCK_BYTES / bytes / mr * mr;
+    const int64_t weight_bytes = (int64_t)2 * SP_POSITIONS * s->in_c * s->out_c;
+    const int room = weight_bytes <= CACHE_BYTES ? BLOCK_BYTES : CACHE_BYTES;
+    const int mr = job.kernel->mr, fit = room / bytes / mr * mr;
     const int most = SP_MAX(SP_MIN(fit, BLOCK_TILES), mr);
-    job.blocks = divide_up(job.tiles, most);
-    job.ranges = 1;
-    if (threads > 1 && job.blocks < 4 * threads) {
-        job.ranges = SP_MIN(threads, job.column_blocks);
-        if (job.ranges < threads)
-            job.blocks = SP_MAX(job.blocks, SP_MIN(threads, job.tiles));
-    }
-    job.block_tiles = divide_up(job.tiles, job.blocks);
-    if (threads == 1) /* evenness matters less than whole micro-kernels */
-        job.block_tiles = SP_MIN(SP_ROUND_UP(job.block_tiles, mr), job.tiles);
-    job.blocks = divide_up(job.tiles, job.block_tiles);
-    /* A line more, so that the positions of a tile do not share cache sets. */
-    job.position_stride = (size_t)job.block_tiles * job.tile_stride + LINE / 2;
+    split_blocks(&job, most, threads);
+    int largest = 0;
+    for (int i = 0; i < job.blocks; i++)
+        largest = SP_MAX(largest, first_tile(&job, i + 1) - first_tile(&job, i));
+    make_room(&job, largest);
+    job.most_tiles = SP_MIN(most + mr, job.tiles); /* sp_part() rounds */
     return job;
 }
 
@@ -116,6 +142,7 @@ size_t sp_scratch_winograd_s8(const void *params)
 {
     struct job job = plan_job(params, 1);
     struct memory memory;
+    make_room(&job, job.most_tiles);
     return lay_out(&job, NULL, &memory);
 }
 
@@ -260,8 +287,8 @@ static void finish(const struct job *job, int first, int tiles, int first_column
 static void run_task(void *argument, int task, int thread)
 {
     const struct job *job = argument;
-    const int range = task % job->ranges, first = task / job->ranges * job->block_tiles;
-    const int tiles = SP_MIN(job->block_tiles, job->tiles - first);
+    const int range = task % job->ranges, block = task / job->ranges;
+    const int first = first_tile(job, block), tiles = first_tile(job, block + 1) - first;
     const int whole = SP_ROUND_UP(job->p->shape.out_c, SP_M_COLUMNS);
     struct memory memory;
     lay_out(job, job->context->scratch + (size_t)thread * job->context->scratch_per_thread,
