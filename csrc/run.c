@@ -40,6 +40,7 @@ static const struct {
     [SP_NORMALIZE] = {sp_op_normalize, NULL},
     [SP_PRELU_S8] = {sp_op_prelu_s8, NULL},
     [SP_PRELU_F32] = {sp_op_prelu_f32, NULL},
+    [SP_GROUPED_S8] = {sp_op_grouped_s8, sp_scratch_grouped_s8},
 };
 
 size_t sp_scratch_bytes(int op, const void *params)

@@ -82,6 +82,19 @@ typedef struct {
     sp_epilogue epilogue;
 } sp_depthwise_s8;
 
+/* Convolution of narrow groups, nhwc: width input and output channels each, 4, 8 or 16; in_c is at
+ * least 16. weights: int16, 64-byte aligned, [blocks of 16 channels][taps][width][16], see
+ * csrc/grouped_s8/grouped_s8.h; the last block ends with the last channel. 64 values behind the
+ * epilogue's bias and multiplier must be readable. */
+typedef struct {
+    sp_conv_shape shape;
+    int ukernel;
+    int x_zero_point;
+    int width;
+    const void *weights;
+    sp_epilogue epilogue;
+} sp_grouped_s8;
+
 /* Dense 3x3 convolution, nhwc, stride 1, dilation 1, one group, by the Winograd transform F(4x4,
  * 3x3): csrc/winograd_s8/winograd_s8.h says how, and where it is exact. weights, if
  * transformed: int16, [blocks of 64 output channels][36] matrices of in_c rows, each packed in
@@ -481,6 +494,7 @@ enum {
     SP_NORMALIZE,
     SP_PRELU_S8,
     SP_PRELU_F32,
+    SP_GROUPED_S8,
     SP_OP_COUNT
 };
 

@@ -26,6 +26,14 @@ def depthwise_s8(spec: ConvS8) -> str:
     return "" if is_depthwise(spec) else "not depthwise"
 
 
+def grouped_s8(spec: ConvS8) -> str:
+    """Groups of 4, 8 or 16 channels that stay as many; sixteen channels are whole groups."""
+    outputs, width = spec.weight.shape[:2]
+    if width not in (4, 8, 16) or spec.groups * width != outputs or outputs < 16:
+        return "not groups of 4, 8 or 16 channels that stay as many"
+    return ""
+
+
 def csr_s8(spec: ConvS8 | GemmS8) -> str:
     return "" if spec.weight.dtype == np.int8 else "weights wider than int8"
 

@@ -15,6 +15,7 @@ import numpy as np
 from ..ops.fused_spec import ConvS8
 from .step import Array
 
+BLOCK = 16  # SP_GROUPED_CHANNELS in csrc/grouped_s8/grouped_s8.h
 COLUMN_GROUP = 16  # SP_COLUMN_GROUP in csrc/gemm_s8/gemm_s8.h
 
 
@@ -38,3 +39,18 @@ def join_groups(spec: ConvS8) -> ConvS8:
         wide[:, i, :, i] = own[:, i]
     weight = wide.reshape(-1, joined * channels, *spec.weight.shape[2:])
     return replace(spec, groups=groups, weight=weight)
+
+
+def pack_grouped(weight: Array) -> Array:
+    """int16 [blocks of 16 channels, taps, width, 16], as csrc/grouped_s8/grouped_s8.h has it.
+
+    weight: [C, width, kernel_h, kernel_w]. Lane l of a block is an input channel of the block's
+    group l // width; the j-th vector holds what it gives to that group's j-th output channel.
+    """
+    channels, width = weight.shape[:2]
+    starts = [min(c, channels - BLOCK) for c in range(0, channels, BLOCK)]
+    lanes, columns = np.arange(BLOCK), np.arange(width)[:, None]
+    outputs = np.array(starts)[:, None, None] + lanes // width * width + columns
+    by_tap = weight.reshape(channels, width, -1).astype(np.int16)
+    taken = by_tap[outputs, np.broadcast_to(lanes % width, outputs.shape)]
+    return np.ascontiguousarray(np.moveaxis(taken, 3, 1))

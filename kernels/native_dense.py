@@ -14,7 +14,7 @@ from ..ops import fused_spec as fs
 from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
 from . import native
 from ._native import ffi, lib
-from .grouped import join_groups
+from .grouped import join_groups, pack_grouped
 from .native import CData, NativeStep, pointer
 from .native_elementwise import check_size, fill_shape
 from .native_products import pack_product
@@ -139,6 +139,22 @@ def depthwise_s8(
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
     keep = [weights, *fill_epilogue(params.epilogue, spec, bias)]
     return _step(spec, shapes, layout, threads, lib.SP_DEPTHWISE_S8, params, ukernel.name, keep)
+
+
+def grouped_s8(
+    spec: fs.ConvS8, shapes: Sequence[Shape], layout: Layout, threads: int
+) -> NativeStep:
+    output = output_shape(spec, shapes)
+    check_size(output, *shapes)
+    ukernel = native.ukernels("grouped_s8")[0]
+    weights = native.aligned(pack_grouped(spec.weight))
+    params = ffi.new("sp_grouped_s8 *")
+    fill_shape(params.shape, spec.window, spec.groups, shapes[0], output)
+    params.ukernel, params.x_zero_point = ukernel.index, spec.x_zero_point
+    params.width, params.weights = spec.weight.shape[1], pointer(weights)
+    bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
+    keep = [weights, *fill_epilogue(params.epilogue, spec, bias)]
+    return _step(spec, shapes, layout, threads, lib.SP_GROUPED_S8, params, ukernel.name, keep)
 
 
 def gemm_s8(spec: fs.GemmS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> NativeStep:

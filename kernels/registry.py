@@ -66,6 +66,7 @@ U8: tuple[Layout, ...] = (*BOTH, "nc4hw4")  # operators on uint8 that see no ord
 KERNELS: tuple[Kernel, ...] = (
     Kernel(fs.ConvS8, "dense_s8", "c", NHWC, "native_dense:conv_s8"),
     Kernel(fs.ConvS8, "dense_s8", "c", NHWC, "native_dense:depthwise_s8", conditions.depthwise_s8),
+    Kernel(fs.ConvS8, "dense_s8", "c", NHWC, "native_dense:grouped_s8", conditions.grouped_s8),
     Kernel(fs.ConvS8, "dense_s8", "c", NHWC, "native_winograd:winograd_s8", conditions.winograd_s8),
     Kernel(fs.ConvS8, "csr_s8", "c", NCHW, "native_sparse:conv_csr_s8", conditions.csr_s8),
     Kernel(

@@ -56,6 +56,7 @@ PLACES = ("avx512vnni", "avxvnni", "avx2", "dotprod", "portable", "numba", "nump
 GMACS = {
     "conv_s8": (215, 200, 78, 60, 7, 40, 2),
     "depthwise_s8": (60, 45, 40, 15, 4, 9, 2),
+    "grouped_s8": (50, 45, 45, 7, 4, 9, 2),
     "winograd_s8": (400, 350, 320, 10, 10, 65, 2),
     "gemm_s8": (215, 200, 78, 60, 7, 40, 2),
     "conv_csr_s8": (100, 82, 82, 3, 3, 28, 2),

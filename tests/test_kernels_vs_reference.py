@@ -82,8 +82,10 @@ def conv_s8_cases(
     plain: bool = False,
     together: int = 1,
     pointwise: bool = False,
+    narrow: bool = False,
 ) -> Case:
-    """together: input channels come in such groups, of which whole ones are zero."""
+    """together: input channels come in such groups, of which whole ones are zero. narrow: groups of
+    4, 8 or 16 channels that stay as many."""
     (height, width), window = draw(windows())
     if pointwise:
         window |= {"kernel": (1, 1), "pads": (0, 0, 0, 0)}
@@ -94,6 +96,10 @@ def conv_s8_cases(
     each = draw(st.integers(1, 40 // groups))
     channels = groups if depthwise else groups * together * -(-each // together)
     outputs = groups if depthwise else groups * draw(st.integers(1, 40 // groups))
+    if narrow:
+        width = draw(st.sampled_from([4, 8, 16]))
+        groups = draw(st.integers(16 // width, 64 // width))
+        channels = outputs = groups * width
     x_max = draw(st.sampled_from([127, 255]))
     window |= {
         "groups": groups,
@@ -148,6 +154,7 @@ def _random_cases(kernel: Kernel) -> st.SearchStrategy[Case]:
     strategies: dict[str, Callable[[], st.SearchStrategy[Case]]] = {
         "conv_s8": lambda: conv_s8_cases(grouped=True, depthwise=False),
         "depthwise_s8": lambda: conv_s8_cases(grouped=True, depthwise=True),
+        "grouped_s8": lambda: conv_s8_cases(grouped=True, depthwise=False, narrow=True),
         "winograd_s8": lambda: conv_s8_cases(grouped=False, depthwise=False, plain=True),
         "conv_csr_s8": lambda: conv_s8_cases(grouped=True, depthwise=False),
         "pointwise_csr_s8": lambda: conv_s8_cases(grouped=True, depthwise=False, pointwise=True),
