@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -52,7 +54,8 @@ class Session:
         self.backend: Backend = resolve_backend(backend)
         self.threads = usable_cpus() if threads is None else threads
         self._formats = formats
-        loaded = model if isinstance(model, Model) else load(model)
+        with _collections_paused():
+            loaded = model if isinstance(model, Model) else load(model)
         self._source: Model | str | os.PathLike[str] = model
         self.inputs: tuple[TensorInfo, ...] = loaded.inputs
         self.outputs: tuple[TensorInfo, ...] = loaded.outputs
@@ -140,18 +143,20 @@ class Session:
         with self._lock:
             found = self._plans.get(shapes)
             if found is None:
-                model = loaded if loaded is not None else self._model()
-                named = {info.name: s for info, s in zip(self.inputs, shapes, strict=True)}
-                costs = saved_costs(self.backend, self.threads)
-                plan = make_plan(
-                    lower(model, named), self.backend, self.threads, costs, self._formats
-                )
-                found = self._plans[shapes] = Executor(plan)
+                with _collections_paused():
+                    found = self._plans[shapes] = self._plan(shapes, loaded)
             self._plans.move_to_end(shapes)
             while len(self._plans) > MAX_PLANS:
                 self._plans.popitem(last=False)
             self._last = shapes, found
         return found
+
+    def _plan(self, shapes: tuple[tuple[int, ...], ...], loaded: Model | None) -> Executor:
+        model = loaded if loaded is not None else self._model()
+        named = {info.name: s for info, s in zip(self.inputs, shapes, strict=True)}
+        costs = saved_costs(self.backend, self.threads)
+        lowered = lower(model, named)
+        return Executor(make_plan(lowered, self.backend, self.threads, costs, self._formats))
 
     def _model(self) -> Model:
         """The model again, for another plan: from its file, since only packed weights are kept."""
@@ -161,6 +166,19 @@ class Session:
         if (model.inputs, model.outputs) != (self.inputs, self.outputs):
             raise InputError(f"{self._source}: the file changed since the session was made")
         return model
+
+
+@contextmanager
+def _collections_paused() -> Iterator[None]:
+    """Python's garbage collections wait: planning makes many objects, nearly all of which stay, and
+    a collection looks at all that the process has."""
+    were_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if were_enabled:
+            gc.enable()
 
 
 def resolve_backend(backend: BackendChoice) -> Backend:

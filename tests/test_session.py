@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from onnx import TensorProto
 from qdq_builder import QdqBuilder, feeds_for
 
 import sparing
-from sparing.errors import InputError, NativeError
+from sparing.errors import FormatError, InputError, NativeError
 from sparing.formats.onnx_reader import read_onnx
 from sparing.interpreter import run_graph
 from sparing.kernels.registry import available_backends
@@ -202,6 +203,20 @@ def test_wrong_feeds_say_what_was_expected_and_what_came(feeds: Any, said: str) 
     session = Session(read_onnx(residual_net()))
     with pytest.raises(InputError, match=said):
         session.run(None, feeds)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_collection_is_left_as_it_was(enabled: bool, tmp_path: Path) -> None:
+    (tmp_path / "bad.sparing").write_bytes(b"no model")
+    (gc.enable if enabled else gc.disable)()
+    try:
+        Session(read_onnx(residual_net()))
+        assert gc.isenabled() == enabled
+        with pytest.raises(FormatError):
+            Session(tmp_path / "bad.sparing")
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
