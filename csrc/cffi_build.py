@@ -22,5 +22,5 @@ ffibuilder.set_source(
     include_dirs=[str(CSRC)],
     # -ffp-contract=off stands last: a fused multiply-add anywhere would change integer results.
     extra_compile_args=["-O3", "-std=gnu11", "-pthread", *WARNINGS, *EXTRA, *FLOATS],
-    extra_link_args=["-pthread", *EXTRA],
+    extra_link_args=["-pthread", "-lm", *EXTRA],
 )
