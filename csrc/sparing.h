@@ -205,8 +205,8 @@ enum {
     SP_CSR_GATHERED, /* 1x1: each block's input is copied first; lanes are the batch's outputs */
     SP_CSR_PLANES,   /* else: a padded copy of the input, one plane for each phase of the stride;
                         lanes run over output rows, and over the padding between rows and images  */
-    SP_CSR_TAPS,     /* float32: of each block's input a copy for every phase of the stride and every
-                        column of taps; lanes run over an image's output rows                     */
+    SP_CSR_TAPS, /* float32: of each block's input a copy for every phase of the stride and every
+                    column of taps; lanes run over an image's output rows                     */
 };
 typedef struct {
     int source;
