@@ -136,7 +136,7 @@ def _fits(kernel: Kernel, layer: Layer) -> bool:
         return pixel
     if "depthwise" in kernel.where:
         return depthwise
-    if kernel.operator == "winograd_s8":
+    if kernel.operator in ("winograd_s8", "winograd_f32"):
         return layer.kernel == (3, 3) and layer.stride == 1 and layer.groups == 1
     sparse = is_sparse(kernel.weight_format)
     dense_s8 = kernel.spec is fs.ConvS8 and not sparse
@@ -201,7 +201,7 @@ def bench_kernel(benchmark: Any, kernel: Kernel, what: Layer | Case, threads: in
     inputs = [np.ascontiguousarray(to_layout(x, layout)) for x in case.inputs()]
     output = np.empty(step.output.shape, step.output.dtype)
     step.run(inputs, output)  # Numba compiles here
-    check_result(case, from_layout(output, layout, case.channels))
+    check_result(case, from_layout(output, layout, case.channels), kernel)
     benchmark(step.execute, inputs, output)
     if benchmark.stats is not None:  # --benchmark-disable
         _report(benchmark, kernel, case, threads, step.detail)

@@ -17,6 +17,7 @@ static const struct {
     [SP_CONV_BLOCK_S8] = {sp_op_conv_block_s8, sp_scratch_conv_block_s8},
     [SP_GEMM_CSR_S8] = {sp_op_gemm_csr_s8, sp_scratch_gemm_csr_s8},
     [SP_CONV_F32] = {sp_op_conv_f32, sp_scratch_conv_f32},
+    [SP_WINOGRAD_F32] = {sp_op_winograd_f32, sp_scratch_winograd_f32},
     [SP_CONV_CSR_F32] = {sp_op_conv_csr_f32, sp_scratch_conv_csr_f32},
     [SP_QUANTIZE] = {sp_op_quantize, NULL},
     [SP_DEQUANTIZE] = {sp_op_dequantize, NULL},

@@ -263,6 +263,19 @@ typedef struct {
     int has_residual;
 } sp_conv_f32;
 
+/* Dense 3x3 float32 convolution, nhwc, stride 1, dilation 1, one group, by the Winograd transform
+ * F(4x4, 3x3): csrc/conv_f32/winograd.h has the arithmetic. At least 16 input channels. products:
+ * the gemm_f32 micro-kernel, of the same instruction set as `ukernel`. weights: transformed,
+ * [panels][36][in_c][nr] for its nr, zero-filled to whole panels, and bias likewise. */
+typedef struct {
+    sp_conv_shape shape;
+    int ukernel, products;
+    const float *weights;
+    const float *bias;
+    float lo, hi;
+    int has_residual;
+} sp_winograd_f32;
+
 /* Sparse float32 convolution, nchw: clamp(conv + bias + residual). */
 typedef struct {
     sp_conv_shape shape;
@@ -471,6 +484,7 @@ enum {
     SP_CONV_BLOCK_S8,
     SP_GEMM_CSR_S8,
     SP_CONV_F32,
+    SP_WINOGRAD_F32,
     SP_CONV_CSR_F32,
     SP_QUANTIZE,
     SP_DEQUANTIZE,

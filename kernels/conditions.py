@@ -11,6 +11,8 @@ import numpy as np
 from ..ops.fused_spec import ConvF32, ConvS8, GemmS8, Spec
 from .sums import reach
 
+WINOGRAD_CHANNELS = 16  # of float32: the widest vector
+
 
 def always(spec: Spec) -> str:
     return ""
@@ -63,3 +65,13 @@ def winograd_s8(spec: ConvS8) -> str:
     lowest, highest = reach(spec.weight, 0, max(spec.x_max, spec.x_zero_point))
     fits = highest.max(initial=0) < 2**25 and lowest.min(initial=0) >= -(2**25)
     return "" if fits else "sums too large"
+
+
+def winograd_f32(spec: ConvF32) -> str:
+    """The transforms take whole vectors of channels."""
+    window = spec.window
+    if window.kernel != (3, 3) or window.strides != (1, 1) or window.dilations != (1, 1):
+        return "not 3x3 with stride 1 and dilation 1"
+    if spec.groups != 1:
+        return "grouped"
+    return "" if spec.weight.shape[1] >= WINOGRAD_CHANNELS else "few input channels"

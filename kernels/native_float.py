@@ -37,7 +37,7 @@ def _pack(spec: fs.ConvF32, nr: int) -> tuple[Array, Array]:
     return native.aligned(weight), native.aligned(bias)
 
 
-def _choose_gemm(columns: int) -> native.Ukernel:
+def choose_gemm(columns: int) -> native.Ukernel:
     """A micro-kernel of the best instruction set: the widest, unless it computes too many columns
     in vain. Narrow ones load more for each product; a tenth is about what that costs.
     """
@@ -60,7 +60,7 @@ def conv_f32(
         weight = native.aligned(spec.weight[:, 0].transpose(1, 2, 0))
         bias = native.aligned(spec.bias)
     else:
-        ukernel = _choose_gemm(spec.weight.shape[0] // spec.groups)
+        ukernel = choose_gemm(spec.weight.shape[0] // spec.groups)
         weight, bias = _pack(spec, ukernel.nr)
     params = ffi.new("sp_conv_f32 *")
     fill_shape(params.shape, spec.window, spec.groups, shapes[0], output)

@@ -64,6 +64,7 @@ GMACS = {
     "gemm_csr_s8": (100, 82, 82, 3, 3, 28, 2),
     "conv_block_s8": (118, 100, 95, 50, 1.5, 18, 2),
     "conv_f32": (50, 45, 45, 14, 14, 12, 2),
+    "winograd_f32": (50, 45, 45, 14, 14, 2, 2),
     "depthwise_f32": (20, 16, 16, 7, 7, 0.75, 2),  # what conv_f32 does with depthwise layers
     "conv_csr_f32": (25, 23, 23, 6, 6, 14, 2),
     "reference": (2,) * len(PLACES),
@@ -87,6 +88,13 @@ WINOGRAD_CHANNEL_MACS = 2000
 WINOGRAD_CHANNEL_MACS_AVX512 = 500
 WINOGRAD_KERNEL_MACS = 550
 WINOGRAD_BYTES_A_KERNEL = 72
+# Of float32: products of a tile, what its transforms are worth for each channel, bytes a kernel,
+# and where weights leave the last cache: that memory should be worth it.
+WINOGRAD_F32_TILE_MACS = 36
+WINOGRAD_F32_CHANNEL_MACS = 840
+WINOGRAD_F32_BYTES_A_KERNEL = 144
+WEIGHT_BYTES_IN_LAST_CACHE, MEMORY_BYTES_PER_SECOND = 2**24, 16e9
+
 WEIGHT_BYTES_IN_CACHE = 2**20
 WEIGHT_BYTES_PER_SECOND = 32e9
 
@@ -137,6 +145,9 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
             work += WINOGRAD_KERNEL_MACS * outputs * spec.weight.shape[1]
         else:
             seconds += max(0, weight_bytes - WEIGHT_BYTES_IN_CACHE) / WEIGHT_BYTES_PER_SECOND
+    elif isinstance(spec, ConvF32) and operator == "winograd_f32":
+        work, more = _winograd_f32(spec, count_tiles(output[0], *output[2:]))
+        seconds += more
     elif is_sparse(kernel.weight_format):
         work = sparse_macs(spec, shapes, kernel.weight_format)
         seconds += memory_seconds(spec, shapes, kernel.weight_format)
@@ -174,6 +185,18 @@ def _winograd_macs(spec: ConvS8, tiles: int, place: str) -> float:
     wide = place == "avx512vnni"
     each = WINOGRAD_CHANNEL_MACS_AVX512 if wide else WINOGRAD_CHANNEL_MACS
     return float(tiles * (products + each * (round_up(channels, WINOGRAD_VECTOR) + columns)))
+
+
+def _winograd_f32(spec: ConvF32, tiles: int) -> tuple[float, float]:
+    """Multiply-accumulates, and the seconds of reading large weights."""
+    outputs, channels = spec.weight.shape[:2]
+    columns = round_up(outputs, COLUMN_GROUP)
+    work = WINOGRAD_F32_TILE_MACS * channels * columns
+    work += WINOGRAD_F32_CHANNEL_MACS * (channels + columns)
+    weight_bytes = WINOGRAD_F32_BYTES_A_KERNEL * channels * columns
+    cached = min(weight_bytes, WEIGHT_BYTES_IN_LAST_CACHE)
+    seconds = max(0, cached - WEIGHT_BYTES_IN_CACHE) / WEIGHT_BYTES_PER_SECOND
+    return float(tiles * work), seconds + (weight_bytes - cached) / MEMORY_BYTES_PER_SECOND
 
 
 def _patch_seconds(spec: ConvS8, outputs: int) -> float:

@@ -16,6 +16,7 @@ from .lowered import Operation, ReferenceOp, View
 from .model import Array, Model
 from .ops import fused, run
 from .ops.fused_spec import ConvF32
+from .ops.winograd_bound import exact_and_bound
 from .plan import make_plan
 from .session import Session
 
@@ -79,7 +80,7 @@ def check_float(model: Model, target: Target, feeds: Mapping[str, Array]) -> Che
     """Hold every float layer of the plan against the contract's bound, on the reference's inputs.
 
     Layer by layer, because the bound is one of a single sum: |kernel - float64 reference| is at
-    most gamma(K + 2) (sum |x| |w| + |b|), as `fused.conv_f32_bound` computes it.
+    most gamma(K + 2) (sum |x| |w| + |b|), or what `winograd_bound` computes for that kernel.
     """
     lowered = lower(model, {name: array.shape for name, array in feeds.items()})
     plan = make_plan(lowered, target.backend, 1, saved_costs(target.backend, 1))
@@ -89,9 +90,11 @@ def check_float(model: Model, target: Target, feeds: Mapping[str, Array]) -> Che
     for i, operation in enumerate(lowered.operations):
         inputs = [values[name] for name in operation.inputs]
         if isinstance(operation.work, ConvF32):
-            step, layout = steps[i], plan.chosen[i].layout
+            step, chosen = steps[i], plan.chosen[i]
             assert isinstance(step, Step)
-            worst, layers = max(worst, _error(operation.work, step, layout, inputs)), layers + 1
+            operator = chosen.kernel.operator if chosen.kernel else ""
+            error = _error(operation.work, step, operator, chosen.layout, inputs)
+            worst, layers = max(worst, error), layers + 1
         for name, array in zip(operation.outputs, _reference(operation, inputs), strict=False):
             values[name] = array
     if worst > 1:
@@ -99,11 +102,13 @@ def check_float(model: Model, target: Target, feeds: Mapping[str, Array]) -> Che
     return Check("within bound" if layers else "no float layers", bool(layers))
 
 
-def _error(spec: ConvF32, step: Step, layout: Layout, inputs: Sequence[Array]) -> float:
+def _error(
+    spec: ConvF32, step: Step, operator: str, layout: Layout, inputs: Sequence[Array]
+) -> float:
     """The largest error of a step, in units of its bound; infinite where a value is not finite."""
     output = np.empty(step.output.shape, step.output.dtype)
     step.run([_in_memory(x, layout) for x in inputs], output)
-    exact, bound = (_in_memory(a, layout) for a in fused.conv_f32_bound(spec, *inputs))
+    exact, bound = (_in_memory(a, layout) for a in exact_and_bound(operator, spec, *inputs))
     error = np.abs(output - exact) / np.maximum(bound, np.finfo(np.float64).tiny)
     return float(error.max()) if np.isfinite(error).all() else float("inf")
 

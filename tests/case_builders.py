@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 Pads = tuple[int, int, int, int]
 Pair = tuple[int, int]
 
-Values = Literal["uniform", "ends", "top", "special"]
+Values = Literal["uniform", "ends", "top", "special", "scales"]
 
 
 def seed_of(name: str) -> int:
@@ -44,7 +44,8 @@ class Case:
 
     shapes: logical (NCHW) shapes of the inputs. values: how inputs are drawn: "uniform" over the
     allowed range, "ends" its two ends alone, "top" its largest value alone, "special" (float32)
-    with NaN, infinities and signed zeros among normal numbers.
+    with NaN, infinities and signed zeros among normal numbers, "scales" (float32) of magnitudes far
+    apart.
     """
 
     name: str
@@ -102,6 +103,8 @@ def _draw_f32(rng: np.random.Generator, shape: Shape, values: Values) -> fs.Arra
         special = np.array([np.nan, np.inf, -np.inf, -0.0, 1e30, -1e30, 1e-40], np.float32)
         some = x.reshape(-1)[:: max(3, x.size // 64)]  # a view: assigning changes x
         some[...] = np.resize(special, some.shape)
+    if values == "scales":
+        x *= (10 ** rng.uniform(-6, 6, shape)).astype(np.float32)
     return x
 
 

@@ -61,6 +61,21 @@ def _many_nonzeros() -> list[Case]:
     ]
 
 
+def _winograd_f32() -> list[Case]:
+    """Tiles of 4x4 cut off by borders, panels by the last channel."""
+    pads = (1, 1, 1, 1)
+    return [
+        conv_f32("Winograd, 16 channels", (2, 16, 9, 14), 17, pads=pads, lo=0.0),
+        conv_f32("Winograd, valid, 3x3", (1, 21, 3, 3), 33),
+        conv_f32("Winograd, whole tiles", (1, 40, 12, 8), 64, pads=pads, residual=True),
+        conv_f32("Winograd, pads 0,3,2,1", (3, 19, 6, 5), 31, pads=(0, 3, 2, 1), hi=1.0),
+        conv_f32("Winograd, several blocks", (1, 70, 33, 30), 48, pads=pads, residual=True),
+        conv_f32("Winograd, more channels", (1, 300, 9, 7), 24, pads=pads),
+        conv_f32("Winograd, large and small", (1, 24, 9, 9), 20, pads=pads, values="scales"),
+        conv_f32("Winograd, NaN and infinities", (1, 17, 9, 10), 18, pads=pads, values="special"),
+    ]
+
+
 def _conv_f32() -> list[Case]:
     pads = (1, 1, 1, 1)
     x = (1, 9, 8, 11)
@@ -124,6 +139,7 @@ def _conv_f32() -> list[Case]:
             "90% zeros, pads 0,1,2,3", (1, 7, 9, 9), 20, pads=(0, 1, 2, 3), sparsity=0.9, lo=0.0
         ),
         *_many_nonzeros(),
+        *_winograd_f32(),
         conv_f32("zero weights", x, 5, pads=pads, sparsity=1.0),
         conv_f32("zero rows", x, 5, pads=pads, zero_rows=True),
         conv_f32("NaN and infinities, 1x1", (1, 5, 6, 7), 18, (1, 1), values="special"),

@@ -119,10 +119,14 @@ def conv_s8_cases(
 
 
 @st.composite
-def conv_f32_cases(draw: st.DrawFn, grouped: bool) -> Case:
+def conv_f32_cases(draw: st.DrawFn, grouped: bool, plain: bool = False) -> Case:
+    """plain: 3x3, stride 1, dilation 1, 16 channels or more."""
     (height, width), window = draw(windows())
+    if plain:
+        height, width = max(height, 3), max(width, 3)
+        window |= {"kernel": (3, 3), "strides": (1, 1), "dilations": (1, 1)}
     groups = draw(st.sampled_from([1, 1, 2, 5])) if grouped else 1
-    channels = groups * draw(st.integers(1, 40 // groups))
+    channels = groups * draw(st.integers(16 if plain else 1, 40 // groups))
     outputs = groups * draw(st.integers(1, 40 // groups))
     window |= {
         "groups": groups,
@@ -160,6 +164,7 @@ def _random_cases(kernel: Kernel) -> st.SearchStrategy[Case]:
         "pointwise_csr_s8": lambda: conv_s8_cases(grouped=True, depthwise=False, pointwise=True),
         "conv_block_s8": lambda: conv_s8_cases(grouped=True, depthwise=False, together=4),
         "conv_f32": lambda: conv_f32_cases(grouped=True),
+        "winograd_f32": lambda: conv_f32_cases(grouped=False, plain=True),
         "conv_csr_f32": lambda: conv_f32_cases(grouped=True),
         "gemm_s8": gemm_s8_cases,
         "gemm_csr_s8": lambda: gemm_s8_cases(narrow=True),

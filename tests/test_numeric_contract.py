@@ -210,4 +210,4 @@ def test_rounding_mode_of_the_caller_does_not_matter(kernel: Kernel) -> None:
     finally:
         libm.fesetround(before)
     assert after == upward
-    check_result(case, result)
+    check_result(case, result, kernel)

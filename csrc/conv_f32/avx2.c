@@ -13,10 +13,12 @@ SP_TARGET_AVX2
 #define V_MIN _mm256_min_ps
 #define V_MAX _mm256_max_ps
 #include "tile.h"
+#include "winograd_tile.h"
 
 GEMM_KERNEL(sp_gemm_f32_6x16_avx2, 6, 2)
 GEMM_KERNEL(sp_gemm_f32_12x8_avx2, 12, 1)
 DEPTHWISE_KERNEL(sp_depthwise_f32_avx2)
+WINOGRAD_KERNEL(sp_winograd_f32_avx2)
 
 SP_TARGET_END
 #endif

@@ -13,10 +13,12 @@ SP_TARGET_AVX512VNNI
 #define V_MIN _mm512_min_ps
 #define V_MAX _mm512_max_ps
 #include "tile.h"
+#include "winograd_tile.h"
 
 GEMM_KERNEL(sp_gemm_f32_14x32_avx512vnni, 14, 2)
 GEMM_KERNEL(sp_gemm_f32_14x16_avx512vnni, 14, 1)
 DEPTHWISE_KERNEL(sp_depthwise_f32_avx512vnni)
+WINOGRAD_KERNEL(sp_winograd_f32_avx512vnni)
 
 SP_TARGET_END
 #endif

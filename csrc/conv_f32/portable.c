@@ -32,6 +32,8 @@ SP_INLINE V V_FMA(V a, V b, V c) { return a * b + c; }
 #endif
 
 #include "tile.h"
+#include "winograd_tile.h"
 
 GEMM_KERNEL(sp_gemm_f32_6x8_portable, 6, 2)
 DEPTHWISE_KERNEL(sp_depthwise_f32_portable)
+WINOGRAD_KERNEL(sp_winograd_f32_portable)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "checks.h"
+#include "conv_f32/winograd.h"
 
 static void test_pools(sp_conv_shape s, int threads)
 {
@@ -98,6 +99,59 @@ static void test_all_f32(sp_conv_shape s, int threads)
         test_conv_f32(u, s, threads);
 }
 
+/* G of csrc/conv_f32/winograd.h, times 24. */
+static const int8_t transform[SP_W_IN][3] = {{6, 0, 0}, {-4, -4, -4}, {-4, 4, -4},
+                                             {1, 2, 4}, {1, -2, 4},   {0, 0, 24}};
+
+static double transformed(const float *kernel, int step, int position)
+{
+    double sum = 0;
+    for (int i = 0; i < 9; i++)
+        sum += transform[position / SP_W_IN][i / 3] * transform[position % SP_W_IN][i % 3] / 576.0 *
+               (double)kernel[i * step];
+    return sum;
+}
+
+/* Against the direct convolution, loosely: pyinterp/ops/winograd_bound.py has the true bound. */
+static void test_winograd_f32(int u, int products, sp_conv_shape s, int threads)
+{
+    const int c = s.in_c, nr = sp_ukernels[products].nr, padded = SP_ROUND_UP(s.out_c, nr);
+    char shape[150];
+    describe_shape(&s, shape, sizeof shape);
+    begin_case("winograd_f32 %s, %s, %s, threads %d", sp_ukernels[u].name,
+               sp_ukernels[products].name, shape, threads);
+    float *x = random_floats(in_elements(&s)), *residual = random_floats(out_elements(&s));
+    float *y = allocate(out_elements(&s) * sizeof *y);
+    float *weight = random_floats((size_t)(s.out_c * 9 * c)), *bias = random_floats((size_t)padded);
+    float *packed = allocate((size_t)(SP_W_POSITIONS * padded * c) * sizeof *packed);
+    for (int i = 0; i < SP_W_POSITIONS * s.out_c * c; i++) {
+        const int o = i % s.out_c, channel = i / s.out_c % c, position = i / s.out_c / c;
+        packed[((o / nr * SP_W_POSITIONS + position) * c + channel) * nr + o % nr] =
+            (float)transformed(weight + o * 9 * c + channel, c, position);
+    }
+    sp_winograd_f32 p = {s, u, products, packed, bias, -20.0F, 25.0F, 1};
+    run_step(SP_WINOGRAD_F32, &p, x, residual, y, threads);
+    for (int64_t i = 0; i < (int64_t)out_elements(&s); i++) {
+        const int o = (int)(i % s.out_c);
+        double sum = (double)bias[o] + (double)residual[i];
+        for (int j = 0; j < 9 * c; j++) {
+            const int64_t at = find_input(&s, i / s.out_c, j / c, j % c);
+            sum += at < 0 ? 0 : (double)x[at] * (double)weight[o * 9 * c + j];
+        }
+        CHECK(fabs((double)y[i] - fmin(fmax(sum, -20.0), 25.0)) <= 1e-4 * c);
+    }
+    free(x), free(residual), free(y), free(weight), free(bias), free(packed);
+    end_case();
+}
+
+static void test_all_winograd(sp_conv_shape s, int threads)
+{
+    for (int u = -1; (u = next_ukernel("winograd_f32", u)) >= 0;)
+        for (int products = -1; (products = next_ukernel("gemm_f32", products)) >= 0;)
+            if (sp_ukernels[u].isa == sp_ukernels[products].isa)
+                test_winograd_f32(u, products, s, threads);
+}
+
 void test_windows(int threads)
 {
     static const int channels[] = {1, 3, 16, 33, 100};
@@ -110,5 +164,8 @@ void test_windows(int threads)
         test_all_f32(make_shape(11, 11, c, c, c, (struct window){3, 2, 1, 1}), threads);
     }
     test_all_f32(make_shape(6, 6, 12, 20, 4, (struct window){3, 1, 1, 2}), threads);
+    test_all_winograd(make_shape(9, 9, 17, 35, 1, (struct window){3, 1, 1, 1}), threads);
+    test_all_winograd(make_shape(4, 8, 16, 64, 1, (struct window){3, 1, 1, 1}), threads);
+    test_all_winograd(make_shape(5, 3, 40, 16, 1, (struct window){3, 1, 1, 0}), threads);
     test_pools(make_shape(18, 18, 600, 600, 1, (struct window){17, 1, 1, 0}), threads);
 }
