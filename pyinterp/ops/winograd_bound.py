@@ -1,9 +1,9 @@
 """The error bound of the float32 Winograd convolution F(4x4, 3x3).
 
 Lavin and Gray, Fast Algorithms for Convolutional Neural Networks (CVPR 2016); the matrices are
-those of csrc/conv_f32/winograd.h. Each output is a sum of products of sums, and every rounding on the way
-changes one of these terms by a factor 1 + d, |d| <= u (Higham, Accuracy and Stability of Numerical
-Algorithms, section 3.1). So with at most n roundings on the way of any term
+those of csrc/conv_f32/winograd.h. Each output is a sum of products of sums, and every rounding on
+the way changes one of these terms by a factor 1 + d, |d| <= u (Higham, Accuracy and Stability of
+Numerical Algorithms, section 3.1). So with at most n roundings on the way of any term
 
     |kernel - exact| <= gamma(n) * (A' (sum |U| |V|) A + |b| + |r|),
     |U| = |G| |g| |G'|,  |V| = |B'| |d| |B|,  gamma(n) = n u / (1 - n u)
