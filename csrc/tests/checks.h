@@ -96,6 +96,7 @@ void test_windows(int threads);
 void test_products(int threads);
 void test_gemm_windows(int threads);
 void test_depthwise(int threads);
+void test_grouped(int threads);
 void test_winograd(int threads);
 void test_sparse(int threads);
 void test_threads(int with_forks);

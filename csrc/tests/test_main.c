@@ -13,6 +13,7 @@ static void test_operators(int threads)
     test_products(threads);
     test_gemm_windows(threads);
     test_depthwise(threads);
+    test_grouped(threads);
     test_winograd(threads);
     test_sparse(threads);
 }
