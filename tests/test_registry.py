@@ -99,6 +99,7 @@ def test_steps_own_their_weights(kernel: Kernel) -> None:
     names = (
         *("conv_s8 table", "conv_s8 depthwise ends", "conv_s8 blocks 5x5"),
         *("conv_s8 1x1 stride 2", "conv_s8 8 groups of 4", "conv_f32 zero rows", "gemm_s8 ends"),
+        "conv_f32 Winograd, 16 channels",
     )
     case = next(BY_NAME[name] for name in names if runs(kernel, BY_NAME[name]))
     spec = case.spec
