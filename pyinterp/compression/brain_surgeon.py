@@ -11,13 +11,15 @@ exact best values.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 F64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-Select = Callable[[F64], Mask]
+Array = npt.NDArray[Any]
+Select = Callable[[Array], Mask]
 
 ITERATIONS = 90
 FIRST_PENALTY = 0.1  # of a Hessian whose diagonal is 1
@@ -39,12 +41,14 @@ def prune_matrix(weights: F64, hessian: F64, select: Select) -> F64:
 def choose_kept(weights: F64, hessian: F64, select: Select) -> Mask:
     """The mask of the weights to keep, by ADMM on the loss and the constraint, in turns."""
     # In units in which the Hessian's diagonal is 1, a weight's square is its own share of the loss.
+    # float32 is enough to choose by, and twice as fast.
     unit = np.sqrt(np.diagonal(hessian))
-    w, h = weights * unit, hessian / np.outer(unit, unit)
+    w = (weights * unit).astype(np.float32)
+    h = (hessian / np.outer(unit, unit)).astype(np.float32)
     values, vectors = np.linalg.eigh(h)
     pulled = w @ h
     keep = select(w * w)
-    before, allowed, dual = keep, w * keep, np.zeros(w.shape)
+    before, allowed, dual = keep, w * keep, np.zeros_like(w)
     penalty = FIRST_PENALTY
     for step in range(ITERATIONS):
         free = (pulled - dual + penalty * allowed) @ vectors / (values + penalty) @ vectors.T
@@ -62,12 +66,21 @@ def choose_kept(weights: F64, hessian: F64, select: Select) -> Mask:
 
 
 def best_values(weights: F64, hessian: F64, keep: Mask) -> F64:
-    """argmin of the loss over all V that are zero outside of `keep`: exact, row by row."""
-    result = np.zeros(weights.shape)
-    target = weights @ hessian
-    for row in range(len(weights)):
-        kept = np.flatnonzero(keep[row])
-        result[row, kept] = np.linalg.solve(hessian[np.ix_(kept, kept)], target[row, kept])
+    """argmin of the loss over all V that are zero outside of `keep`: exact, row by row, by the
+    weights that stay or by those that go, whichever are fewer.
+    """
+    result, target = np.zeros(weights.shape), weights @ hessian
+    inverse: Array | None = None
+    for row, mask in enumerate(keep):
+        kept, gone = np.flatnonzero(mask), np.flatnonzero(~mask)
+        if len(kept) <= len(gone):
+            result[row, kept] = np.linalg.solve(hessian[np.ix_(kept, kept)], target[row, kept])
+            continue
+        if inverse is None:
+            inverse = np.linalg.inv(hessian)
+        pull = np.linalg.solve(inverse[np.ix_(gone, gone)], weights[row, gone])
+        result[row] = weights[row] - pull @ inverse[gone]
+        result[row, gone] = 0
     return result
 
 

@@ -58,7 +58,8 @@ def prune(
     criterion: "magnitude", of the weights as they were trained, before BatchNorm is folded: its
     factors differ by orders of magnitude between layers. "activation": w^2 E[x^2], as a share of
     the layer (Sun et al., 2023, arXiv:2306.11695). "obs": optimal brain compression, layer by layer
-    (Frantar et al., 2022, arXiv:2208.11580; see `brain_surgeon`); scope "global" then ranks as
+    (Frantar et al., 2022, arXiv:2208.11580; see `brain_surgeon`), where an output channel counts
+    by what its errors do to the answers (`importance.row_importance`); scope "global" then ranks as
     "activation" does. "taylor": by gradients, with labels (Molchanov et al., 2019,
     arXiv:1906.10771). For channels also "l1" and "batch_norm", its scale; see
     `structured.channel_worth` and `blocks.block_worth` for what the names mean there.

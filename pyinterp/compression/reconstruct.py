@@ -20,6 +20,7 @@ import numpy as np
 from ..errors import InputError
 from ..model import Array, Model, Node
 from .brain_surgeon import best_values
+from .layerwise import prior_of
 from .moments import F64, Moments
 from .observed import Observed, passed_on
 from .parameters import Quantizer, quantize_layer, quantize_weights
@@ -30,9 +31,6 @@ from .rounding import fit, independent_scale, round_weights
 from .spool import Spool
 from .submodel import Stage, stages
 
-# Of the mean diagonal of the Hessian. GPTQ's 0.01 is for millions of samples; a hundred images fit
-# the weights to themselves. Chosen within one calibration set: 60 images calibrate, 40 compare.
-DAMPING = 0.3
 # Elements of a layer's second moments; above that (8192 weights a channel) weights round each by
 # itself, since the matrices would take gigabytes.
 LARGEST_MOMENTS = 1 << 26
@@ -119,7 +117,7 @@ def _repaired(
     if options.rounding == "nearest":
         new = _per_row(scale, rows) * stored.reshape(rows.shape)
     else:
-        new, scale = _rounded(rows, bias, scale, options, moments)
+        new, scale = _rounded(rows, bias, scale, options, moments, prior_of(observed))
     if bias is not None and options.bias_correction:
         bias = moments.bias(new).reshape(-1)
     return layer_integers(
@@ -168,13 +166,14 @@ def _rounded(
     scale: F64,
     options: LayerOptions,
     moments: Moments,
+    damping: float,
 ) -> tuple[F64, F64]:
     """Weights that are integers times their scale, and the scale [O] or []."""
     centered = bias is not None and options.bias_correction  # a free bias takes up the means
     zz, yz = moments.covariances(centered)
     if not centered and bias is not None:
         yz = yz - bias.reshape(*rows.shape[:2], 1) * moments.means()[1][:, None]
-    target, hessian = fit(rows, zz, yz, DAMPING)
+    target, hessian = fit(rows, zz, yz, damping)
     kept = rows != 0
     for group in np.flatnonzero(~kept.all(axis=(1, 2))):
         target[group] = best_values(target[group], hessian[group], kept[group])

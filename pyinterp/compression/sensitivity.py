@@ -59,9 +59,9 @@ def divergences(
     return measured
 
 
-def sampled(images: Spool) -> Spool:
-    """At most MEASURED of the rows."""
-    return _rows(images, _spread(min(MEASURED, len(images)), len(images)))
+def sampled(images: Spool, most: int = MEASURED) -> Spool:
+    """At most so many of the rows."""
+    return _rows(images, _spread(min(most, len(images)), len(images)))
 
 
 def halves(images: Spool) -> tuple[Spool, Spool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from .allocation import Target, least_loss, removed_groups, shares_alone, trial_
 from .brain_surgeon import Select
 from .criteria import activation_shares, magnitudes, taylor
 from .granularity import F64, Granularity, Mask
+from .importance import row_importance
 from .layers import is_layer
 from .layerwise import LayerRepair, from_matrix, repair_layers
 from .prune_options import Request
@@ -31,6 +33,9 @@ def prune_weights(
         shared = [t for t in targets if t.name not in alone]
         counts |= _least_loss(folded, shared, groups, request, values, images)
     repairs = _repairs(targets, groups, request, values, counts)
+    if request.criterion == "obs":
+        for label, worth in row_importance(folded, [t.node for t in targets], images).items():
+            repairs[label] = replace(repairs[label], worth=worth)
     if request.repair == "none":
         return _masked(folded, targets, repairs)
     for node in folded.nodes:
@@ -86,7 +91,11 @@ def _least_loss(
     values: Mapping[str, F64],
     images: Spool,
 ) -> dict[str, int]:
-    """Groups that each layer loses, by what its loss alone does to the network's answers."""
+    """Groups that each layer loses, by what its loss alone does to the network's answers.
+
+    Here the rows of a layer count alike: what they are worth is found on all images, and those that
+    losses are measured on must have no part in the choice.
+    """
     sizes = {t.name: int(groups.groups(t.shape, t.groups).max()) + 1 for t in targets}
     shares = trial_sparsities(request.sparsity)
     removed = {name: [round(share * size) for share in shares] for name, size in sizes.items()}
