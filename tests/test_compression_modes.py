@@ -67,7 +67,7 @@ def test_dynamic_ranges_follow_each_input(build: Any) -> None:
 def test_onnxruntime_computes_the_same_from_a_dynamic_model(build: Any, tmp_path: Path) -> None:
     ort = pytest.importorskip("onnxruntime")
     model = read_onnx(build())
-    dynamic = quantize(model, mode="dynamic")
+    dynamic = quantize(model, mode="dynamic", weight_bits=7)  # 8 saturate there under AVX2
     path = tmp_path / "dynamic.onnx"
     sparing.save(dynamic, path)
     session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
