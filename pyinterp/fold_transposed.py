@@ -9,7 +9,6 @@ whole blocks go, and then a Slice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -60,6 +59,10 @@ def convolve_transposed(model: Model) -> Model:
     return _Rewriter(model).run()
 
 
+def _ints(node: Node, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(v) for v in node.attributes.get(name, default))  # type: ignore[union-attr]
+
+
 class _Rewriter:
     def __init__(self, model: Model) -> None:
         self.model, self.weights = model, dict(model.weights)
@@ -93,18 +96,11 @@ class _Rewriter:
         """None for other operators, and where the node has to stay."""
         if node.op_type != "ConvTranspose" or node.domain or not self._constant(node):
             return None
-        ints: Callable[[str, int, int], tuple[int, ...]] = lambda key, count, default: tuple(  # noqa: E731
-            int(v)
-            for v in node.attributes.get(key, (default,) * count)  # type: ignore[union-attr]
-        )
-        strides, extra, pads = (
-            ints("strides", 2, 1),
-            ints("output_padding", 2, 0),
-            ints("pads", 4, 0),
-        )
+        strides, dilations = _ints(node, "strides", (1, 1)), _ints(node, "dilations", (1, 1))
+        extra, pads = _ints(node, "output_padding", (0, 0)), _ints(node, "pads", (0, 0, 0, 0))
         plain = "output_shape" not in node.attributes and len(set(strides)) == 1
         shape = self._shape(node.inputs[1])
-        if not plain or set(ints("dilations", 2, 1)) != {1} or len(shape) != 4:
+        if not plain or set(dilations) != {1} or len(shape) != 4:
             return None
         if node.attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
             return None
