@@ -7,6 +7,9 @@ from case_builders import Case, Shape, Values, make
 from case_sizes import FULL, ODD, S7, S8
 
 from sparing.ops import fused_spec as fs
+from sparing.ops.image_spec import Over
+
+OVERS: tuple[Over, ...] = ("space", "channels")
 
 
 def _double(n: int) -> tuple[int, ...]:
@@ -39,9 +42,9 @@ def _moves() -> list[Case]:
         ]
         for name, block, crop, shape in blocks:
             for first in (False, True):
-                spec = fs.DepthToSpace(block, first, crop, element)
+                pixels = fs.DepthToSpace(block, first, crop, element)
                 order = "CRD" if first else "DCR"
-                cases.append(make(f"depth to space {element} {order} {name}", spec, shape))
+                cases.append(make(f"depth to space {element} {order} {name}", pixels, shape))
     return cases
 
 
@@ -97,7 +100,7 @@ def _by_channel() -> list[Case]:
             cases.append(
                 make(f"prelu f32 {size} {values}", fs.PReluF32(scale), shape, values=values)
             )
-        for over in ("space", "channels"):
+        for over in OVERS:
             by = 40 * scale, 30 * bias
             spec = fs.NormalizeS8(over, *by, 1e-5, sx, zero, out[i % 3])
             cases.append(make(f"normalize s8 over {over} {size}", spec, shape))
@@ -106,7 +109,7 @@ def _by_channel() -> list[Case]:
                 name = f"normalize f32 over {over} {size} {values}"
                 cases.append(make(name, wide, shape, values=values))
     ones = np.ones(20, np.float32)
-    for over in ("space", "channels"):
+    for over in OVERS:
         spec = fs.NormalizeS8(over, ones, ones, 0.0, 1.0, 7, FULL)  # variance and epsilon 0
         cases.append(make(f"normalize s8 over {over} constant", spec, (1, 20, 6, 5), values="top"))
         large = fs.NormalizeS8(over, 50 * ones[:2], ones[:2], 1e-3, 1.0, 255, S8)

@@ -25,6 +25,7 @@ from sparing.kernels.registry import KERNELS, Kernel
 from sparing.kernels.step import Array
 from sparing.ops import fused
 from sparing.ops import fused_spec as fs
+from sparing.ops.fused_rounding import requantize
 
 # one operator each, with everything on: padding that is not zero, a residual, odd sizes
 SPARSE = conv_s8(
@@ -84,7 +85,7 @@ def test_gemm_equals_the_convolution_it_is() -> None:
         fs.Window((1, 1)), 1, gemm.spec.weight[:, :, None, None], gemm.spec.bias, 9, multiplier, S8
     )
     for name, sums in _variants(gemm):
-        assert np.array_equal(fused.requantize(sums.astype(np.float32) * multiplier, S8),
+        assert np.array_equal(requantize(sums.astype(np.float32) * multiplier, S8),
                               fused.run(conv, [x[:, :, None, None]])[:, :, 0, 0]), name  # fmt: skip
 
 
