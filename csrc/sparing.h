@@ -151,14 +151,14 @@ typedef struct {
 } sp_window_costs;
 /* value: not zero, `count[i]` of each segment. slot: of each value in its segment, two a pair,
  * pairs in windows; steps: pairs of each segment, windows filled up with empty pairs. limit: of a
- * window's weights of one sign. scratch: 6 * capacity, the largest count. Returns pairs a window.
+ * window's weights of one sign. scratch: 10 * capacity, the largest count. Returns pairs a window.
  */
 int sp_pair_up(const int8_t *value, const int64_t *count, int segments, int limit,
-               sp_window_costs costs, int32_t *scratch, int64_t capacity, int64_t *slot,
+               sp_window_costs costs, int32_t *scratch, int64_t capacity, int32_t *slot,
                int64_t *steps);
 /* The same for blocks [4], of which each pair fits the limit alone; place: of each block. */
 int sp_window_blocks(const int8_t *block, const int64_t *count, int segments, int limit,
-                     sp_window_costs costs, int32_t *scratch, int64_t capacity, int64_t *place,
+                     sp_window_costs costs, int32_t *scratch, int64_t capacity, int32_t *place,
                      int64_t *steps);
 /* Sparse weights w[rows][channels][taps]; channels are those of a group, group_rows its rows. lane:
  * lanes from an output to the input that each weight of a row of the first group meets (of blocks:
@@ -182,7 +182,7 @@ int64_t sp_list_blocks(const int8_t *w, const sp_sparse_source *source, int x_ma
 /* Entries of sparse rows: the non-zeros of segment i follow each other, count[i] of them, and its
  * entries begin at entries[start[i]]. slot: in the segment; NULL: as they come. value: int8, or for
  * k_group 1 words. entries: zero. */
-void sp_fill_csr(const int32_t *offset, const int64_t *slot, const void *value,
+void sp_fill_csr(const int32_t *offset, const int32_t *slot, const void *value,
                  const int64_t *count, const int64_t *start, int segments, int k_group,
                  int32_t *entries);
 /* Puts values of `bytes` (1, 2, 4 or 8) bytes into dense[size], which is zero, where the bits of a

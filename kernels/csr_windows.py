@@ -14,6 +14,7 @@ from ._native import lib
 from .native import pointer
 
 Array = npt.NDArray[Any]
+I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 
 # Time of the AVX2 kernel for a pair, and for ending a window (measured; only their ratio counts).
@@ -31,7 +32,7 @@ class Pairing:
     filled up with empty pairs. window: pairs a window. (Or blocks for pairs, with one slot each.)
     """
 
-    slot: I64
+    slot: I32
     steps: I64
     window: int
 
@@ -57,12 +58,12 @@ def _deal(
     function: Callable[..., int], items: Array, count: I64, x_max: int, costs: tuple[int, int, int]
 ) -> Pairing:
     items, count = np.ascontiguousarray(items), np.ascontiguousarray(count, np.int64)
-    slot, steps = np.empty(len(items), np.int64), np.empty(len(count), np.int64)
+    slot, steps = np.empty(len(items), np.int32), np.empty(len(count), np.int64)
     capacity = int(count.max(initial=0))
-    scratch = np.empty(6 * capacity, np.int32)
+    scratch = np.empty(10 * capacity, np.int32)
     window = function(
         *(pointer(items, "int8_t *"), pointer(count, "int64_t *"), len(count)),
         *(32767 // max(x_max, 1), costs, pointer(scratch, "int32_t *"), capacity),
-        *(pointer(slot, "int64_t *"), pointer(steps, "int64_t *")),
+        *(pointer(slot, "int32_t *"), pointer(steps, "int64_t *")),
     )
     return Pairing(slot, steps, int(window))

@@ -24,6 +24,7 @@ from .step import WORD
 from .sums import count_nonzeros, count_weights
 
 Array = npt.NDArray[Any]
+I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 
 SEGMENT = np.dtype([("row", "i4"), ("steps", "i4"), ("first", "i4"), ("last", "i4")])
@@ -190,7 +191,7 @@ def pack_csr(
 
 
 def _fill(
-    entries: Array, offset: Array, slot: I64 | None, value: Array, count: I64, start: I64
+    entries: Array, offset: Array, slot: I32 | None, value: Array, count: I64, start: I64
 ) -> None:
     """Write each non-zero into its place; slot: None for one after the other. entries: zero,
     [steps, k_group + 1]."""
@@ -199,7 +200,7 @@ def _fill(
         value = value.view(np.int32) if value.dtype == np.float32 else value.astype(np.int32)
     lib.sp_fill_csr(
         pointer(offset, "int32_t *"),
-        ffi.NULL if slot is None else pointer(slot, "int64_t *"),
+        ffi.NULL if slot is None else pointer(slot, "int32_t *"),
         pointer(np.ascontiguousarray(value)),
         *(pointer(count, "int64_t *"), pointer(start, "int64_t *")),
         *(len(count), k_group, pointer(entries, "int32_t *")),

@@ -11,97 +11,127 @@
 #include "internal.h"
 
 enum {
-    LARGEST = 256, /* sum of two weights of one sign */
-    SAMPLE = 64    /* segments by which the size of windows is chosen */
+    LARGEST_WEIGHT = 128,
+    LARGEST = 2 * LARGEST_WEIGHT, /* sum of two weights of one sign */
+    SAMPLE = 64                   /* segments by which the size of windows is chosen */
 };
 
 /* What a segment needs for its items, at most `capacity` of them. */
 struct memory {
-    int32_t *order; /* items by falling size                          */
-    int32_t *sums;  /* [kinds][capacity], that no window may add beyond the limit */
-    int32_t *total; /* of one kind, for each window                   */
+    int32_t *order;  /* items by falling size                          */
+    int32_t *total;  /* of one kind, for each window; or each item's size */
+    int32_t *sums;   /* [kinds][capacity], that no window may add beyond the limit */
+    int32_t *sorted; /* the same, in `order` */
     size_t capacity;
 };
 
 static struct memory divide_memory(int32_t *scratch, size_t capacity)
 {
-    return (struct memory){scratch, scratch + 2 * capacity, scratch + capacity, capacity};
+    return (struct memory){scratch, scratch + capacity, scratch + 2 * capacity,
+                           scratch + 6 * capacity, capacity};
 }
 
 /* order: the numbers of `count` items, largest first, equal ones as they come. */
-static void sort_falling(const int32_t *item, const int32_t *size, int count, int32_t *order)
+static void sort_falling(const int32_t *size, int count, int32_t *order)
 {
     int start[LARGEST + 2] = {0};
+    int32_t largest = 0;
     for (int i = 0; i < count; i++)
-        start[LARGEST - size[i] + 1]++;
-    for (int i = 0; i < LARGEST; i++)
+        largest = SP_MAX(largest, size[i]);
+    for (int i = 0; i < count; i++)
+        start[largest - size[i] + 1]++;
+    for (int i = 0; i < largest; i++)
         start[i + 1] += start[i];
     for (int i = 0; i < count; i++)
-        order[start[LARGEST - size[i]]++] = item ? item[i] : i;
+        order[start[largest - size[i]]++] = i;
 }
 
 /* ---- pairs ---- */
 
-/* Joins the largest with the smallest while their sum is within the limit. rest: by falling size;
- * pairs: the first free one. Returns the pairs there are then. */
+static int size_of(int value) { return SP_MAX(value, -value); }
+
+/* Joins the largest with the smallest while their sum is within the limit. rest: of one sign, by
+ * falling size; pairs: the first free one; sum: of each pair. Returns the pairs there are then. */
 static int pair_same_sign(const int8_t *value, const int32_t *rest, int count, int limit, int pairs,
-                          int64_t *slot)
+                          int32_t *sum, int32_t *slot)
 {
     int first = 0, last = count - 1;
     for (; first <= last; first++, pairs++) {
         slot[rest[first]] = 2 * pairs;
-        const int sum = SP_MAX(value[rest[first]], -value[rest[first]]) +
-                        SP_MAX(value[rest[last]], -value[rest[last]]);
-        if (first < last && sum <= limit)
+        sum[pairs] = size_of(value[rest[first]]);
+        const int both = sum[pairs] + size_of(value[rest[last]]);
+        if (first < last && both <= limit) {
             slot[rest[last--]] = 2 * pairs + 1;
+            sum[pairs] = both;
+        }
     }
     return pairs;
 }
 
-/* The slot of each of a segment's values, 2 * pair + place in it. Returns the number of pairs. */
-static int find_pairs(const int8_t *value, int count, int limit, struct memory m, int64_t *slot)
+/* Which values no value of the other sign is left for. */
+struct left_over {
+    int sign, count;               /* sign: 1 where they are negative */
+    int largest;                   /* some of this size are left over, and all smaller ones */
+    int start[LARGEST_WEIGHT + 1]; /* rank of each size's first value, the largest left over being
+                                    * 0; those before it are not left over */
+};
+
+/* The smallest ones of the larger group: these can be joined most easily. */
+static struct left_over find_left_over(const int8_t *value, int count)
 {
-    int number[2] = {0, 0}; /* of positive and of negative values */
-    for (int i = 0; i < count; i++)
-        number[value[i] < 0]++;
-    const int sign = number[1] > number[0], opposite = number[!sign];
-    int32_t *item = m.sums, *size = m.total;
-    for (int i = 0, at = 0; i < count; i++) { /* no branch: signs come at random */
-        item[at] = i;
-        size[at] = SP_MAX(value[i], -value[i]);
-        at += (value[i] < 0) == sign;
+    int32_t even[256] = {0}, odd[256] = {0}, negative = 0; /* how often each byte is there */
+    int i = 0;
+    for (; i + 2 <= count; i += 2) {
+        even[(uint8_t)value[i]]++;
+        odd[(uint8_t)value[i + 1]]++;
     }
-    sort_falling(item, size, number[sign], m.order);
-    /* the smallest ones of the larger group are left over: these can be joined most easily */
-    const int32_t *rest = m.order + opposite;
-    const int left = number[sign] - opposite;
-    for (int i = 0; i < count; i++)
-        slot[i] = 0;
-    for (int i = 0; i < left; i++)
-        slot[rest[i]] = -1;
-    int next[2] = {0, 0};
-    for (int i = 0; i < count; i++)
-        if (slot[i] == 0)
-            slot[i] = 2 * next[value[i] < 0]++ + (value[i] < 0);
-    return pair_same_sign(value, rest, left, limit, opposite, slot);
+    if (i < count)
+        even[(uint8_t)value[i]]++;
+    for (int byte = 128; byte < 256; byte++)
+        negative += even[byte] + odd[byte];
+    struct left_over left = {.sign = 2 * negative > count};
+    left.count = left.sign ? 2 * negative - count : count - 2 * negative;
+    for (int before = left.count; before > 0;) {
+        const int size = ++left.largest;
+        const uint8_t byte = (uint8_t)(left.sign ? -size : size);
+        before -= even[byte] + odd[byte];
+        left.start[size] = before;
+    }
+    return left;
 }
 
-static void sum_pairs(const int8_t *value, int count, const int64_t *slot, int pairs,
-                      struct memory m)
+/* The slot of each of a segment's values, 2 * pair + place in it, and each pair's sums of either
+ * sign. Returns the number of pairs. */
+static int find_pairs(const int8_t *value, int count, int limit, struct memory m, int32_t *slot)
 {
-    int32_t *positive = m.sums, *negative = m.sums + m.capacity;
-    memset(positive, 0, (size_t)pairs * sizeof *positive);
-    memset(negative, 0, (size_t)pairs * sizeof *negative);
+    struct left_over left = find_left_over(value, count);
+    int negatives = 0, positives = 0;
     for (int i = 0; i < count; i++) {
-        positive[slot[i] / 2] += SP_MAX(value[i], 0);
-        negative[slot[i] / 2] += SP_MAX(-value[i], 0);
+        const int negative = value[i] < 0, own = left.sign ? -value[i] : value[i];
+        if (own > 0 && own <= left.largest) {
+            const int rank = left.start[own]++;
+            if (rank >= 0) {
+                m.order[rank] = i;
+                continue;
+            }
+        }
+        const int pair = negative ? negatives : positives; /* no branch: signs come at random */
+        m.sums[(negative ? m.capacity : 0) + (size_t)pair] = size_of(value[i]);
+        slot[i] = 2 * pair + negative;
+        negatives += negative;
+        positives += !negative;
     }
+    int32_t *sum = m.sums + (left.sign ? m.capacity : 0);
+    int32_t *none = m.sums + (left.sign ? 0 : m.capacity);
+    const int pairs = pair_same_sign(value, m.order, left.count, limit, negatives, sum, slot);
+    memset(none + negatives, 0, (size_t)(pairs - negatives) * sizeof *none);
+    return pairs;
 }
 
 /* ---- windows ---- */
 
-/* Orders items by what they add to any sum at most. */
-static void order_items(int count, int kinds, struct memory m)
+/* Orders items by what they add to any sum at most. Returns the largest sum of all of them. */
+SP_INLINE int64_t order_items(int count, int kinds, struct memory m)
 {
     for (int i = 0; i < count; i++) {
         int32_t largest = 0;
@@ -109,37 +139,47 @@ static void order_items(int count, int kinds, struct memory m)
             largest = SP_MAX(largest, m.sums[(size_t)kind * m.capacity + (size_t)i]);
         m.total[i] = largest;
     }
-    sort_falling(NULL, m.total, count, m.order);
+    sort_falling(m.total, count, m.order);
+    int64_t most = 0;
+    for (int kind = 0; kind < kinds; kind++) {
+        const int32_t *sums = m.sums + (size_t)kind * m.capacity;
+        int32_t *sorted = m.sorted + (size_t)kind * m.capacity;
+        int64_t sum = 0;
+        for (int rank = 0; rank < count; rank++) {
+            sorted[rank] = sums[m.order[rank]];
+            sum += sorted[rank];
+        }
+        most = SP_MAX(most, sum);
+    }
+    return most;
 }
 
 /* Items are dealt to windows by falling size, back and forth, so that sums come out alike. */
 static int fits(int count, int kinds, int windows, int limit, struct memory m)
 {
     for (int kind = 0; kind < kinds; kind++) {
-        const int32_t *sum = m.sums + (size_t)kind * m.capacity;
+        const int32_t *sorted = m.sorted + (size_t)kind * m.capacity;
+        int32_t largest = 0;
         memset(m.total, 0, (size_t)windows * sizeof *m.total);
-        for (int rank = 0; rank < count;)
-            for (int forth = 0; forth < 2; forth++)
-                for (int i = 0; i < windows && rank < count; i++, rank++) {
-                    int32_t *total = &m.total[forth ? windows - 1 - i : i];
-                    *total += sum[m.order[rank]];
-                    if (*total > limit)
-                        return 0;
-                }
+        for (int rank = 0, back = 0; rank < count; rank += windows, back = !back) {
+            const int n = SP_MIN(windows, count - rank);
+            int32_t *total = back ? m.total + windows - n : m.total;
+            for (int i = 0; i < n; i++)
+                total[i] += sorted[back ? rank + n - 1 - i : rank + i];
+        }
+        for (int i = 0; i < windows; i++)
+            largest = SP_MAX(largest, m.total[i]);
+        if (largest > limit)
+            return 0;
     }
     return 1;
 }
 
-/* So many windows of up to `size` items as keep within the limit. */
-static int count_windows(int count, int kinds, int size, int limit, struct memory m)
+/* So many windows of up to `size` items as keep within the limit. most: largest sum of all items.
+ */
+static int count_windows(int count, int kinds, int64_t most, int size, int limit, struct memory m)
 {
-    int64_t least = (count + size - 1) / size;
-    for (int kind = 0; kind < kinds; kind++) {
-        int64_t sum = 0;
-        for (int i = 0; i < count; i++)
-            sum += m.sums[(size_t)kind * m.capacity + (size_t)i];
-        least = SP_MAX(least, (sum + limit - 1) / limit);
-    }
+    const int64_t least = SP_MAX((count + size - 1) / size, (most + limit - 1) / limit);
     int windows = (int)SP_MIN(least, count);
     while (windows < count && !fits(count, kinds, windows, limit, m))
         windows = SP_MIN(count, windows + windows / 16 + 1);
@@ -147,11 +187,11 @@ static int count_windows(int count, int kinds, int size, int limit, struct memor
 }
 
 /* place: of each item, size * window + place in it. */
-static void place_items(int count, int size, int windows, struct memory m, int64_t *place)
+static void place_items(int count, int size, int windows, struct memory m, int32_t *place)
 {
     for (int turn = 0, rank = 0; rank < count; turn++)
         for (int i = 0; i < windows && rank < count; i++, rank++)
-            place[m.order[rank]] = (int64_t)(turn % 2 ? windows - 1 - i : i) * size + turn;
+            place[m.order[rank]] = (turn % 2 ? windows - 1 - i : i) * size + turn;
 }
 
 /* The size with the least time, of all for which `windows` counts how many there are. */
@@ -169,17 +209,18 @@ static int cheapest(const int64_t *windows, sp_window_costs costs)
 static int sample_step(int segments) { return SP_MAX(segments / SAMPLE, 1); }
 
 /* Adds to how many windows of each size there would be. */
-static void count_sizes(int count, int kinds, int limit, unsigned sizes, struct memory m,
-                        int64_t *windows)
+SP_INLINE void count_sizes(int count, int kinds, int limit, unsigned sizes, struct memory m,
+                           int64_t *windows)
 {
+    const int64_t most = order_items(count, kinds, m);
     windows[1] += count;
     for (int size = 2; size <= SP_CSR_LARGEST_WINDOW; size++)
         if (sizes >> size & 1)
-            windows[size] += count_windows(count, kinds, size, limit, m);
+            windows[size] += count_windows(count, kinds, most, size, limit, m);
 }
 
 int sp_pair_up(const int8_t *value, const int64_t *count, int segments, int limit,
-               sp_window_costs costs, int32_t *scratch, int64_t capacity, int64_t *slot,
+               sp_window_costs costs, int32_t *scratch, int64_t capacity, int32_t *slot,
                int64_t *steps)
 {
     struct memory m = divide_memory(scratch, (size_t)capacity);
@@ -187,24 +228,21 @@ int sp_pair_up(const int8_t *value, const int64_t *count, int segments, int limi
     for (int i = 0; i < segments; at += count[i++])
         if (i % sample_step(segments) == 0) {
             const int n = (int)count[i], pairs = find_pairs(value + at, n, limit, m, slot + at);
-            sum_pairs(value + at, n, slot + at, pairs, m);
-            order_items(pairs, 2, m);
             count_sizes(pairs, 2, limit, costs.sizes, m, windows);
         }
     const int size = cheapest(windows, costs);
-    int64_t *place = (int64_t *)(scratch + 4 * capacity);
+    int32_t *place = m.sums + 2 * m.capacity; /* pairs have two kinds of four */
     at = 0;
     for (int i = 0; i < segments; at += count[i++]) {
         const int n = (int)count[i], pairs = find_pairs(value + at, n, limit, m, slot + at);
         steps[i] = pairs;
         if (size == 1)
             continue;
-        sum_pairs(value + at, n, slot + at, pairs, m);
-        order_items(pairs, 2, m);
-        const int made = count_windows(pairs, 2, size, limit, m);
+        const int64_t most = order_items(pairs, 2, m);
+        const int made = count_windows(pairs, 2, most, size, limit, m);
         place_items(pairs, size, made, m, place);
         for (int64_t j = at; j < at + n; j++)
-            slot[j] = 2 * place[slot[j] / 2] + slot[j] % 2;
+            slot[j] = 2 * place[slot[j] >> 1] + (slot[j] & 1);
         steps[i] = (int64_t)made * size;
     }
     return size;
@@ -225,7 +263,7 @@ static void sum_blocks(const int8_t *block, int count, struct memory m)
 }
 
 int sp_window_blocks(const int8_t *block, const int64_t *count, int segments, int limit,
-                     sp_window_costs costs, int32_t *scratch, int64_t capacity, int64_t *place,
+                     sp_window_costs costs, int32_t *scratch, int64_t capacity, int32_t *place,
                      int64_t *steps)
 {
     struct memory m = divide_memory(scratch, (size_t)capacity);
@@ -233,7 +271,6 @@ int sp_window_blocks(const int8_t *block, const int64_t *count, int segments, in
     for (int i = 0; i < segments; at += count[i++])
         if (i % sample_step(segments) == 0) {
             sum_blocks(block + 4 * at, (int)count[i], m);
-            order_items((int)count[i], 4, m);
             count_sizes((int)count[i], 4, limit, costs.sizes, m, windows);
         }
     const int size = cheapest(windows, costs);
@@ -247,8 +284,8 @@ int sp_window_blocks(const int8_t *block, const int64_t *count, int segments, in
             continue;
         }
         sum_blocks(block + 4 * at, n, m);
-        order_items(n, 4, m);
-        const int made = count_windows(n, 4, size, limit, m);
+        const int64_t most = order_items(n, 4, m);
+        const int made = count_windows(n, 4, most, size, limit, m);
         place_items(n, size, made, m, place + at);
         steps[i] = (int64_t)made * size;
     }

@@ -41,7 +41,7 @@ static void check_order(const int8_t *w, int rows, int channels, int taps)
 }
 
 /* Every item has a place of its own, and no window of items passes the limit. sums: [items][4]. */
-static void check_windows(const int32_t (*sums)[4], const int64_t *place, int items, int64_t places,
+static void check_windows(const int32_t (*sums)[4], const int32_t *place, int items, int64_t places,
                           int window, int limit)
 {
     int32_t (*total)[4] = allocate((size_t)places * sizeof *total);
@@ -65,8 +65,9 @@ static void check_csr(int items, int reach, int x_max, int blocks)
     const int64_t count = items;
     int8_t *w = allocate((size_t)(items * each));
     int32_t (*sums)[4] = allocate((size_t)items * sizeof *sums);
-    int64_t *place = allocate((size_t)items * sizeof *place), places = 0;
-    int32_t *scratch = allocate((size_t)items * 6 * sizeof *scratch);
+    int64_t places = 0;
+    int32_t *place = allocate((size_t)items * sizeof *place);
+    int32_t *scratch = allocate((size_t)items * 10 * sizeof *scratch);
     for (int i = 0; i < items * each; i++) {
         w[i] = (int8_t)random_between(1, reach);
         w[i] = (int8_t)(random_between(0, 1) ? -w[i] : w[i]);
@@ -98,7 +99,8 @@ static void test_csr_entries(int k_group)
 {
     begin_case("sparse entries of %d", k_group);
     static const int32_t offset[] = {5, 9, 11};
-    static const int64_t slot[] = {1, 0, 2}, count[] = {3}, start[] = {1};
+    static const int32_t slot[] = {1, 0, 2};
+    static const int64_t count[] = {3}, start[] = {1};
     static const int8_t bytes[] = {1, -2, 3};
     static const int32_t words[] = {1, -2, 3};
     int32_t *entries = allocate(4 * 5 * sizeof *entries);
@@ -109,7 +111,7 @@ static void test_csr_entries(int k_group)
         int8_t word[4];
         memcpy(word, entry + k_group, sizeof word);
         CHECK(entry[slot[i] % k_group] == offset[i]);
-        for (int at = (int)slot[i] % k_group; k_group > 1 && at < 4; at += k_group)
+        for (int at = slot[i] % k_group; k_group > 1 && at < 4; at += k_group)
             CHECK(word[at] == bytes[i]);
         CHECK(k_group > 1 || entry[1] == words[i]);
     }
