@@ -17,8 +17,8 @@ from ._native import ffi, lib
 from .grouped import join_groups, pack_grouped
 from .native import CData, NativeStep, pointer
 from .native_elementwise import check_size, fill_shape
-from .native_products import pack_product
-from .packing_depthwise import output_rows, pack_depthwise
+from .native_products import largest_activation, pack_product
+from .packing_depthwise import output_rows, pack_depthwise, pairs_fit
 from .step import Array, ArraySpec, Layout, Shape, in_layout
 from .sums import fold_zero_point
 
@@ -121,17 +121,31 @@ def conv_s8(spec: fs.ConvS8, shapes: Sequence[Shape], layout: Layout, threads: i
     return _step(spec, shapes, layout, threads, lib.SP_CONV_S8, params, packed.detail, keep)
 
 
+def _pack_depthwise(spec: fs.ConvS8, ukernel: native.Ukernel) -> Array:
+    window, k_group = spec.window, ukernel.k_group
+    stride_h = window.strides[0]
+    rows = output_rows(window.kernel[0], stride_h, window.dilations[0], k_group)
+    taps = spec.weight[:, 0].astype(f"i{ukernel.weight_bytes}")
+    return pack_depthwise(taps, rows, ukernel.nr, k_group, stride_h)
+
+
+def _choose_and_pack_depthwise(spec: fs.ConvS8) -> tuple[native.Ukernel, Array]:
+    """AVX2 alone adds pairs of products in int16, where they fit and rows are enough for quads."""
+    ukernel = choose_depthwise(spec.weight)
+    if ukernel.isa == "avx2" and spec.weight.dtype == np.int8 and spec.window.kernel[0] > 2:
+        quads = native.ukernels("depthwise_quads_s8")[0]
+        weights = _pack_depthwise(spec, quads)
+        if pairs_fit(weights, largest_activation(spec)):
+            return quads, weights
+    return ukernel, _pack_depthwise(spec, ukernel)
+
+
 def depthwise_s8(
     spec: fs.ConvS8, shapes: Sequence[Shape], layout: Layout, threads: int
 ) -> NativeStep:
     output = output_shape(spec, shapes)
     check_size(output, *shapes)
-    ukernel = choose_depthwise(spec.weight)
-    window, k_group = spec.window, ukernel.k_group
-    stride_h = window.strides[0]
-    rows = output_rows(window.kernel[0], stride_h, window.dilations[0], k_group)
-    taps = spec.weight[:, 0].astype(f"i{ukernel.weight_bytes}")
-    weights = pack_depthwise(taps, rows, ukernel.nr, k_group, stride_h)
+    ukernel, weights = _choose_and_pack_depthwise(spec)
     params = ffi.new("sp_depthwise_s8 *")
     fill_shape(params.shape, spec.window, spec.groups, shapes[0], output)
     params.ukernel, params.x_zero_point = ukernel.index, spec.x_zero_point

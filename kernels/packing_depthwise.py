@@ -61,3 +61,12 @@ def pack_depthwise(weight: Array, rows: int, nr: int, k_group: int, stride_h: in
     order = np.stack([first + lane_order(nr, width) for first, width in chunks])
     taken = padded[:, order].reshape(rows, len(chunks), nr, -1, k_group, kernel_w)
     return aligned(taken.transpose(1, 0, 5, 3, 2, 4).reshape(-1))
+
+
+def pairs_fit(packed: Array, x_max: int) -> bool:
+    """Whether the products of two neighbours in a group, with activations of up to x_max, always
+    add up to an int16: the kernels in quads add them so."""
+    pairs = packed.reshape(-1, 2).astype(np.int32)
+    high = np.maximum(pairs, 0).sum(1).max(initial=0)
+    low = np.minimum(pairs, 0).sum(1).min(initial=0)
+    return bool(high * x_max <= 32767 and low * x_max >= -32768)

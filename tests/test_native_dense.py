@@ -115,6 +115,38 @@ def test_weights_take_as_many_bytes_as_they_need(isa: str) -> None:
             assert depthwise.isa in in_use
 
 
+@pytest.mark.parametrize(
+    ("pair", "x_max", "x_zero_point", "fits"),
+    [
+        ((64, 64), 255, 0, True),
+        ((65, 64), 255, 0, False),
+        ((65, 64), 254, 0, True),
+        ((65, 64), 254, 255, False),  # the padding holds 255
+        ((-64, -64), 255, 0, True),
+        ((-65, -64), 255, 0, False),
+        ((-65, -64), 254, 0, True),
+        ((127, -127), 255, 0, True),
+        ((127, 127), 129, 0, True),
+        ((-127, -127), 130, 0, False),
+    ],
+)
+def test_depthwise_products_are_added_in_int16_only_where_they_fit(
+    pair: tuple[int, int], x_max: int, x_zero_point: int, fits: bool
+) -> None:
+    if "avx2" not in ISAS:
+        pytest.skip("a matter of AVX2")
+    case = conv_s8(f"pair {pair}", (1, 40, 5, 7), 40, pads=SAME, groups=40, x_zp=x_zero_point)
+    assert isinstance(case.spec, fs.ConvS8)
+    weight = np.zeros_like(case.spec.weight)
+    # neighbours in a quad of the first output row of a band, and of the second
+    weight[7, 0, :2, 1] = weight[33, 0, 1:, 2] = pair
+    spec = replace(case.spec, weight=weight, x_max=x_max)
+    with forced_isa("avx2"):
+        step = native_dense.depthwise_s8(spec, case.shapes, "nhwc", 1)
+    assert ("quads" in step.detail) == fits
+    run("depthwise_s8", [replace(case, spec=spec, values="top")], "avx2")
+
+
 def test_only_multipliers_that_keep_sums_in_int32_are_said_to_fit() -> None:
     spec = conv_s8("plain", (1, 4, 3, 3), 3).spec
     added = conv_s8("added", (1, 4, 3, 3), 3, residual="quantized").spec
@@ -224,7 +256,8 @@ def test_patches_that_leave_the_image_on_every_side(isa: str) -> None:
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("channels", [3, 16, 20, 32, 45, 100])
-def test_depthwise_runs(isa: str, channels: int) -> None:
+@pytest.mark.parametrize("weights", ["ends", "up to 64"])  # in int16, and in quads
+def test_depthwise_runs(isa: str, channels: int, weights: str) -> None:
     def depthwise(
         name: str,
         size: tuple[int, int],
@@ -232,7 +265,7 @@ def test_depthwise_runs(isa: str, channels: int) -> None:
         pads: tuple[int, int, int, int],
         strides: tuple[int, int] = (1, 1),
         dilations: tuple[int, int] = (1, 1),
-        weights: str = "ends",
+        weights: str = weights,
     ) -> Case:
         return conv_s8(
             f"{channels} channels, {name}",
@@ -258,6 +291,7 @@ def test_depthwise_runs(isa: str, channels: int) -> None:
         depthwise("5x5", (7, 9), (5, 5), (2, 2, 2, 2)),
         depthwise("7x7", (8, 8), (7, 7), (3, 3, 3, 3)),
         depthwise("9x1", (12, 3), (9, 1), (4, 0, 4, 0)),
+        depthwise("1x3", (5, 9), (1, 3), (0, 1, 0, 1)),
         depthwise("int16 weights", (6, 7), (3, 3), SAME, weights="s16_full"),
     ]
     run("depthwise_s8", cases, isa)
