@@ -11,34 +11,49 @@ struct patch {
     const uint8_t *end; /* of all images */
 };
 
-/* A patch inside the image whose rows of taps are each one stretch of memory. piece: bytes, at
- * least a row's, that are copied whatever the row's length; 0: just the row. */
-SP_INLINE void put_inner_patch(const sp_conv_shape *s, struct patch at, void *to, int bytes,
-                               size_t piece)
+/* Copies n bytes as two pieces, which overlap where n is less than two; piece: at most n. */
+SP_INLINE void copy_pieces(uint8_t *to, const uint8_t *from, int n, int piece)
 {
-    const int row = s->kernel_w * at.channels;
-    const int64_t apart = (int64_t)s->dilation_h * s->in_w * s->in_c;
-    const uint8_t *from = at.image + ((int64_t)at.y * s->in_w + at.x) * s->in_c;
-    for (int i = 0; i < s->kernel_h; i++)
-        if (piece)
-            memcpy((uint8_t *)to + i * row, from + i * apart, piece);
-        else
-            sp_put(to, i * row, from + i * apart, row, bytes);
+    memcpy(to, from, (size_t)piece);
+    memcpy(to + n - piece, from + n - piece, (size_t)piece);
 }
 
-/* The same where rows are short, as in first layers. What is copied beyond a row is overwritten by
- * the next row, or the next patch. Below the patch must lie another row of the image, so that
- * nothing beyond the image is read. */
-SP_INLINE int put_short_rows(const sp_conv_shape *s, struct patch at, void *to)
+/* Neighbouring patches inside the image whose rows of taps are each one stretch of memory: the
+ * first rows of all, then the second ... piece: of copy_pieces, or 0: any. */
+SP_INLINE void put_rows(const sp_conv_shape *s, struct patch at, int patches, void *to,
+                        size_t stride, int piece, int bytes)
 {
-    const int row = s->kernel_w * at.channels, image_row = s->in_w * s->in_c;
-    if (at.y + (s->kernel_h - 1) * s->dilation_h + 1 >= s->in_h || row > 32 || image_row < 32)
-        return 0;
-    if (row <= 16)
-        put_inner_patch(s, at, to, 1, 16);
+    const int row = s->kernel_w * at.channels;
+    const int64_t down = (int64_t)s->dilation_h * s->in_w * s->in_c;
+    const int64_t right = (int64_t)s->stride_w * s->in_c;
+    const uint8_t *image_row = at.image + ((int64_t)at.y * s->in_w + at.x) * s->in_c;
+    for (int i = 0; i < s->kernel_h; i++, image_row += down) {
+        const uint8_t *from = image_row;
+        uint8_t *patch = to;
+        for (int j = 0; j < patches; j++, from += right, patch += stride)
+            if (piece)
+                copy_pieces(patch + i * row, from, row, piece);
+            else
+                sp_put(patch, i * row, from, row, bytes);
+    }
+}
+
+/* Long rows patch by patch, as memory is written in order. */
+SP_INLINE void put_whole_rows(const sp_conv_shape *s, struct patch at, int patches, void *to,
+                              size_t stride, int bytes)
+{
+    const int row = s->kernel_w * at.channels;
+    if (bytes == 2 || row < 4 || row > 64)
+        for (int i = 0; i < patches; i++, at.x += s->stride_w)
+            put_rows(s, at, 1, (char *)to + (size_t)i * stride, stride, 0, bytes);
+    else if (row < 8)
+        put_rows(s, at, patches, to, stride, 4, 1);
+    else if (row < 16)
+        put_rows(s, at, patches, to, stride, 8, 1);
+    else if (row < 32)
+        put_rows(s, at, patches, to, stride, 16, 1);
     else
-        put_inner_patch(s, at, to, 1, SP_PATCH_SLACK);
-    return 1;
+        put_rows(s, at, patches, to, stride, 32, 1);
 }
 
 /* A patch inside the image whose taps lie apart, of up to `piece` channels. With each tap comes
@@ -117,47 +132,70 @@ SP_INLINE void put_patch(const sp_conv_shape *s, struct patch at, void *to, int 
     }
 }
 
-SP_INLINE void put_inside(const sp_conv_shape *s, struct patch at, void *to, int whole_rows,
-                          int bytes)
+/* Neighbouring patches inside the image. */
+SP_INLINE void put_inside(const sp_conv_shape *s, struct patch at, int patches, char *to,
+                          size_t stride, int bytes)
 {
-    if (bytes == 1 && (whole_rows ? put_short_rows(s, at, to) : put_narrow_taps(s, at, to)))
+    if (s->groups == 1 && s->dilation_w == 1) {
+        put_whole_rows(s, at, patches, to, stride, bytes);
         return;
-    if (whole_rows)
-        put_inner_patch(s, at, to, bytes, 0);
-    else
-        put_patch(s, at, to, bytes);
+    }
+    for (int i = 0; i < patches; i++, at.x += s->stride_w, to += stride)
+        if (bytes == 2 || !put_narrow_taps(s, at, to))
+            put_patch(s, at, to, bytes);
+}
+
+/* Neighbouring output pixels: from `first` to the one before `end`. */
+struct span {
+    int first, end;
+};
+
+/* Those whose patches lie inside the image; at.y: their first row. */
+SP_INLINE struct span find_inside(const sp_conv_shape *s, struct patch at, struct span all)
+{
+    const int last_y = s->in_h - 1 - (s->kernel_h - 1) * s->dilation_h;
+    const int last = s->in_w - 1 - (s->kernel_w - 1) * s->dilation_w + s->pad_left;
+    const int first = SP_MAX(all.first, (s->pad_left + s->stride_w - 1) / s->stride_w);
+    const int end = last < 0 ? 0 : SP_MIN(all.end, last / s->stride_w + 1);
+    if (at.y < 0 || at.y > last_y || first >= end)
+        return (struct span){all.end, all.end};
+    return (struct span){first, end};
+}
+
+/* Part of a row of output pixels. */
+SP_INLINE void put_span(const sp_conv_shape *s, struct patch at, struct span all, char *to,
+                        size_t stride, int bytes)
+{
+    const struct span inside = find_inside(s, at, all);
+    for (int i = all.first; i < all.end; i++, to += stride) {
+        at.x = i * s->stride_w - s->pad_left;
+        if (i == inside.first) {
+            const int patches = inside.end - inside.first;
+            put_inside(s, at, patches, to, stride, bytes);
+            i += patches - 1;
+            to += (size_t)(patches - 1) * stride;
+        } else {
+            put_patch(s, at, to, bytes);
+        }
+    }
 }
 
 SP_INLINE void put_patches(const sp_conv_s8 *p, const uint8_t *x, int group, int first, int rows,
                            void *y, size_t stride, int bytes)
 {
     const sp_conv_shape *s = &p->shape;
-    const int pixels = s->out_h * s->out_w;
     const int64_t image_bytes = (int64_t)s->in_h * s->in_w * s->in_c;
-    int image = first / pixels, oy = first % pixels / s->out_w, ox = first % s->out_w;
-    const int last_y = s->in_h - 1 - (s->kernel_h - 1) * s->dilation_h;
-    const int last_x = s->in_w - 1 - (s->kernel_w - 1) * s->dilation_w;
-    const int whole_rows = s->groups == 1 && s->dilation_w == 1;
     struct patch at = {.channels = s->in_c / s->groups,
                        .padding = p->x_zero_point,
                        .end = x + s->batch * image_bytes};
-    for (int row = 0; row < rows; row++) {
-        at.image = x + image * image_bytes + group * at.channels;
-        at.y = oy * s->stride_h - s->pad_top;
-        at.x = ox * s->stride_w - s->pad_left;
-        const int inside = at.y >= 0 && at.y <= last_y && at.x >= 0 && at.x <= last_x;
-        void *to = (char *)y + (size_t)row * stride;
-        if (inside)
-            put_inside(s, at, to, whole_rows, bytes);
-        else
-            put_patch(s, at, to, bytes);
-        if (++ox == s->out_w) {
-            ox = 0;
-            if (++oy == s->out_h) {
-                oy = 0;
-                image++;
-            }
-        }
+    char *to = y;
+    for (int pixel = first, end; pixel < first + rows; pixel = end) {
+        const int row = pixel / s->out_w, row_start = row * s->out_w; /* of all images */
+        end = SP_MIN(first + rows, row_start + s->out_w);
+        at.image = x + row / s->out_h * image_bytes + group * at.channels;
+        at.y = row % s->out_h * s->stride_h - s->pad_top;
+        put_span(s, at, (struct span){pixel - row_start, end - row_start}, to, stride, bytes);
+        to += (size_t)(end - pixel) * stride;
     }
 }
 
