@@ -4,6 +4,10 @@
 
 #include "internal.h"
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 typedef struct {
     int32_t *offset;
     void *value;
@@ -27,6 +31,13 @@ static uint64_t find_bytes(const int8_t *w, int count)
 {
     uint64_t found = 0;
     int i = 0;
+#ifdef __SSE2__
+    for (; i + 16 <= count; i += 16) {
+        const __m128i part = _mm_loadu_si128((const __m128i *)(w + i));
+        const int zeros = _mm_movemask_epi8(_mm_cmpeq_epi8(part, _mm_setzero_si128()));
+        found |= (uint64_t)(~zeros & 0xffff) << i;
+    }
+#endif
     for (; i + 8 <= count; i += 8)
         found |= nonzero_bytes(w + i) << i;
     for (; i < count; i++)
@@ -47,21 +58,27 @@ static uint64_t find_floats(const float *w, int count)
 static int append(const int8_t *bytes, const float *floats, int64_t count, const int32_t *lane,
                   int64_t add, nonzero_list *list)
 {
+    int32_t *offset = list->offset; /* apart from the list, which stores of bytes might change */
+    int8_t *small = bytes ? list->value : NULL;
+    float *large = bytes ? NULL : list->value;
+    int64_t to = list->length;
+    const int64_t capacity = list->capacity;
     for (int64_t first = 0; first < count; first += 64) {
         const int part = (int)SP_MIN(count - first, 64);
         uint64_t found =
             bytes ? find_bytes(bytes + first, part) : find_floats(floats + first, part);
-        if (list->length + __builtin_popcountll(found) > list->capacity)
+        if (capacity - to < 64 && to + __builtin_popcountll(found) > capacity)
             return 0;
-        for (; found; found &= found - 1) {
-            const int64_t i = first + __builtin_ctzll(found), to = list->length++;
-            list->offset[to] = (int32_t)(lane[i] + add);
+        for (; found; found &= found - 1, to++) {
+            const int64_t i = first + __builtin_ctzll(found);
+            offset[to] = (int32_t)(lane[i] + add);
             if (bytes)
-                ((int8_t *)list->value)[to] = bytes[i];
+                small[to] = bytes[i];
             else
-                ((float *)list->value)[to] = floats[i];
+                large[to] = floats[i];
         }
     }
+    list->length = to;
     return 1;
 }
 
