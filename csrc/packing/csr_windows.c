@@ -108,15 +108,16 @@ static int find_pairs(const int8_t *value, int count, int limit, struct memory m
     int negatives = 0, positives = 0;
     for (int i = 0; i < count; i++) {
         const int negative = value[i] < 0, own = left.sign ? -value[i] : value[i];
-        if (own > 0 && own <= left.largest) {
+        if ((unsigned)own - 1 < (unsigned)left.largest) {
             const int rank = left.start[own]++;
             if (rank >= 0) {
                 m.order[rank] = i;
                 continue;
             }
         }
-        const int pair = negative ? negatives : positives; /* no branch: signs come at random */
-        m.sums[(negative ? m.capacity : 0) + (size_t)pair] = size_of(value[i]);
+        /* no branch: signs come at random */
+        const int pair = positives + (negatives - positives) * negative;
+        m.sums[m.capacity * (size_t)negative + (size_t)pair] = size_of(value[i]);
         slot[i] = 2 * pair + negative;
         negatives += negative;
         positives += !negative;
