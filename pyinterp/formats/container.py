@@ -204,10 +204,10 @@ class _StoredArrays:
         """Rows for the arrays that nobody has claimed: each is the weight of its name."""
         rows = {}
         for key in sorted(self.unclaimed):
-            held = self._header[key]
-            dtype = DTYPE_OF_CODE.get(held["dtype"])
-            shape = read_shape(held["shape"], key)
-            rows[key] = StoredTensor("dense", check_dtype(dtype, key), shape, (text(key, "array"),))
+            held, where = self._header[key], f"array {key!r}"
+            dtype = check_dtype(DTYPE_OF_CODE.get(held["dtype"]), where)
+            shape = read_shape(held["shape"], where)
+            rows[key] = StoredTensor("dense", dtype, shape, (text(key, where),))
         self.unclaimed.clear()
         return rows
 

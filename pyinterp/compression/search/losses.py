@@ -105,7 +105,7 @@ def measure_layer(task: LayerTask) -> list[float]:
             for feeds in images:
                 spool.append(enter.run(feeds))
         wanted = _finished(Runner(part, starts, ends), leave, before)
-        changes = _Changes(part, task, fitted)
+        changes = _Changes(part, between(model, starts, outputs), task, fitted)
         for choice in task.choices:
             try:
                 changed = Runner(changes.make(choice), starts, ends)
@@ -119,26 +119,42 @@ def measure_layer(task: LayerTask) -> list[float]:
 
 
 class _Changes:
-    """Applies choices to a part of a network; each sparsity is pruned to once, for all widths."""
+    """Applies choices to a part of a network; each sparsity is pruned to once, for all widths.
 
-    def __init__(self, part: Model, task: LayerTask, fitted: Spool) -> None:
-        self._part, self._task, self._fitted = part, task, fitted
-        layers = [node.label for node in part.nodes if is_layer(part, node)]
-        self._others = [label for label in layers if label != task.label]
+    rest: from the beginning of the part to the network's outputs: pruning asks what those suffer.
+    """
+
+    def __init__(self, part: Model, rest: Model, task: LayerTask, fitted: Spool) -> None:
+        self._part, self._rest, self._task, self._fitted = part, rest, task, fitted
         self._pruned: dict[float, Model] = {}
 
     def make(self, choice: Choice) -> Model:
-        task = self._task
-        configuration = Configuration(task.granularity, {task.label: choice})
-        recipe = task.space.recipe(configuration, self._others)
-        steps = [Recipe({name: recipe.steps[name]}, recipe.layers) for name in recipe.steps]
-        if choice.sparsity and choice.sparsity not in self._pruned:
-            self._pruned[choice.sparsity] = apply_recipe(self._part, steps[0], self._fitted)
-        model = self._pruned.get(choice.sparsity, self._part)
+        pruned = self._part
+        if choice.sparsity:
+            if choice.sparsity not in self._pruned:
+                self._pruned[choice.sparsity] = self._prune(choice)
+            pruned = self._pruned[choice.sparsity]
         if choice.weight_bits is None:
-            return model
+            return pruned
         original = self._part if choice.sparsity else None
-        return apply_recipe(model, steps[-1], self._fitted, original=original)
+        return apply_recipe(
+            pruned, self._steps(pruned, choice)[-1], self._fitted, original=original
+        )
+
+    def _prune(self, choice: Choice) -> Model:
+        pruned = apply_recipe(self._rest, self._steps(self._rest, choice)[0], self._fitted)
+        starts, ends = (
+            [i.name for i in infos] for infos in (self._part.inputs, self._part.outputs)
+        )
+        return between(pruned, starts, ends)
+
+    def _steps(self, model: Model, choice: Choice) -> list[Recipe]:
+        """The steps of the choice's recipe, for a model whose other layers are left alone."""
+        task = self._task
+        layers = [node.label for node in model.nodes if is_layer(model, node)]
+        others = [label for label in layers if label != task.label]
+        recipe = task.space.recipe(Configuration(task.granularity, {task.label: choice}), others)
+        return [Recipe({name: recipe.steps[name]}, recipe.layers) for name in recipe.steps]
 
 
 def _finished(part: Runner, leave: Runner, before: Spool) -> list[list[Array]]:
