@@ -19,6 +19,10 @@ BLOCK = 16  # SP_GROUPED_CHANNELS in csrc/grouped_s8/grouped_s8.h
 COLUMN_GROUP = 16  # SP_COLUMN_GROUP in csrc/gemm_s8/gemm_s8.h
 
 
+def round_up(n: int, to: int) -> int:
+    return -(-n // to) * to
+
+
 def groups_to_join(spec: ConvS8) -> int:
     """How many neighbouring groups share a product: as many as fit COLUMN_GROUP output channels."""
     outputs = max(1, spec.weight.shape[0] // spec.groups)

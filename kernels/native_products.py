@@ -10,7 +10,7 @@ import numpy as np
 from ..ops.fused_spec import ConvS8, GemmS8
 from . import native, packing
 from ._native import ffi, lib
-from .grouped import COLUMN_GROUP
+from .grouped import COLUMN_GROUP, round_up
 from .native import CData, Ukernel, pointer
 from .step import Array
 
@@ -103,7 +103,7 @@ def _windows_may_serve(ukernel: Ukernel) -> bool:
 def _int16_nanoseconds(rows: Array) -> float:
     """Of two rows of activations."""
     groups, outputs, k = rows.shape
-    columns = packing.round_up(outputs, COLUMN_GROUP)
+    columns = round_up(outputs, COLUMN_GROUP)
     return 2 * groups * columns * k / INT16_GMACS
 
 

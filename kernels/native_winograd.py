@@ -14,7 +14,7 @@ from ..ops import fused_spec as fs
 from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
 from . import native, packing
 from ._native import ffi, lib
-from .grouped import COLUMN_GROUP
+from .grouped import COLUMN_GROUP, round_up
 from .native import NativeStep, Ukernel, pointer
 from .native_dense import fill_epilogue, folded_bias
 from .native_elementwise import check_size, fill_shape
@@ -56,7 +56,7 @@ def winograd_s8(
 def _pack(weight: Array, ukernel: Ukernel, transformed: bool) -> Array:
     """int8 [O, C, 3, 3] in one of the two forms of sp_winograd_s8."""
     outputs, channels = weight.shape[:2]
-    columns = packing.round_up(outputs, COLUMN_GROUP)
+    columns = round_up(outputs, COLUMN_GROUP)
     kernels = columns * packing.padded_k(channels, ukernel.k_group)
     given = pointer(np.ascontiguousarray(weight), "int8_t *")
     if transformed:

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .grouped import COLUMN_GROUP
+from .grouped import COLUMN_GROUP, round_up
 from .native import aligned_empty
 from .step import Array
-
-
-def round_up(n: int, to: int) -> int:
-    return -(-n // to) * to
 
 
 def padded_k(k: int, k_group: int) -> int:

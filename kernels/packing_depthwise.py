@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .grouped import round_up
 from .native import aligned
-from .packing import round_up
 from .step import Array
 
 FEWEST = 16  # channels of the narrowest chunk

@@ -15,8 +15,7 @@ from pathlib import Path
 from .cost_cache import any_costs, cache_file, read_costs
 from .cost_sparse import is_sparse, memory_seconds, sparse_macs
 from .kernels.conditions import is_depthwise
-from .kernels.grouped import COLUMN_GROUP, groups_to_join
-from .kernels.packing import round_up
+from .kernels.grouped import COLUMN_GROUP, groups_to_join, round_up
 from .kernels.packing_winograd import count_tiles, transforms_in_runs
 from .kernels.registry import Backend, Kernel
 from .kernels.step import WORD, ArraySpec, Layout
