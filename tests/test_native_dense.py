@@ -22,6 +22,7 @@ from sparing.ops import fused_spec as fs
 pytest.importorskip("sparing.kernels._native", reason="built without a C compiler")
 
 from sparing.kernels import native, native_dense, packing
+from sparing.kernels.grouped import round_up
 from sparing.kernels.native_products import choose_gemm
 from sparing.kernels.packing_depthwise import find_chunks, output_rows, pack_depthwise
 
@@ -45,15 +46,15 @@ def test_panels_hold_each_weight_once_where_the_header_says(nr: int, k_group: in
     rng = np.random.default_rng(nr + k_group)
     for outputs, k in ((1, 1), (15, 3), (16, 4), (17, 5), (64, 8), (65, 9), (150, 30)):
         rows = rng.integers(1, 128, (3, outputs, k), np.int8)
-        k_padded = packing.round_up(k, k_group)
+        k_padded = round_up(k, k_group)
         packed = packing.pack_panels(rows, nr, k_group)
         assert packed.ctypes.data % 64 == 0
-        assert packed.size == 3 * packing.round_up(outputs, 16) * k_padded
+        assert packed.size == 3 * round_up(outputs, 16) * k_padded
         expected = np.zeros_like(packed)
         for g, o, i in np.ndindex(rows.shape):
             panel = o // nr
-            columns = min(nr, packing.round_up(outputs, 16) - panel * nr)
-            start = (g * packing.round_up(outputs, 16) + panel * nr) * k_padded
+            columns = min(nr, round_up(outputs, 16) - panel * nr)
+            start = (g * round_up(outputs, 16) + panel * nr) * k_padded
             within = (i // k_group * columns + o % nr) * k_group + i % k_group
             expected[start + within] = rows[g, o, i]
         assert np.array_equal(packed, expected)
@@ -79,7 +80,7 @@ def test_depthwise_weights_stand_where_the_header_says(nr: int, k_group: int) ->
         rows = output_rows(kernel_h, stride, 1, k_group)
         packed = pack_depthwise(weight, rows, nr, k_group, stride)
         chunks = find_chunks(channels, nr)
-        padded_h = packing.round_up(kernel_h, k_group)
+        padded_h = round_up(kernel_h, k_group)
         taken = packed.reshape(len(chunks), rows, 3, -1, nr, k_group)
         assert taken.shape[3] == padded_h // k_group
         for c, r, j, g, lane, i in np.ndindex(taken.shape):
