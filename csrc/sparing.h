@@ -142,6 +142,14 @@ void sp_count_weights(const int8_t *w, int rows, int channels, int taps, int64_t
                       int64_t *positive, int64_t *nonzeros, int64_t *blocks);
 /* To ordered[rows][taps][channels]. */
 void sp_order_as_patches(const int8_t *w, int rows, int channels, int taps, int8_t *ordered);
+/* Weights [channels][kernel_h][kernel_w] of `bytes` each, 1 or 2, for sp_depthwise_s8; of output
+ * row r of a band the taps stand r * stride_h rows below those of the first, between zeros. Of such
+ * taps the least and the largest sum that neighbours of one column (an even row and the next) can
+ * have, leaving out either one or both. */
+void sp_pack_depthwise(const void *w, int bytes, int channels, int kernel_h, int kernel_w, int rows,
+                       int stride_h, int nr, int k_group, void *packed);
+void sp_depthwise_pairs(const int8_t *w, int channels, int kernel_h, int kernel_w, int rows,
+                        int stride_h, int *lowest, int *highest);
 /* Windows of the conv_csr_s8 and conv_block_s8 kernels: csrc/packing/csr_windows.c. Time of an item
  * (a pair, or a block) and of ending a window; sizes: bit n is set where windows of n may serve. */
 enum { SP_CSR_LARGEST_WINDOW = 4 };

@@ -121,23 +121,23 @@ def conv_s8(spec: fs.ConvS8, shapes: Sequence[Shape], layout: Layout, threads: i
     return _step(spec, shapes, layout, threads, lib.SP_CONV_S8, params, packed.detail, keep)
 
 
-def _pack_depthwise(spec: fs.ConvS8, ukernel: native.Ukernel) -> Array:
-    window, k_group = spec.window, ukernel.k_group
-    stride_h = window.strides[0]
-    rows = output_rows(window.kernel[0], stride_h, window.dilations[0], k_group)
-    taps = spec.weight[:, 0].astype(f"i{ukernel.weight_bytes}")
-    return pack_depthwise(taps, rows, ukernel.nr, k_group, stride_h)
-
-
-def _choose_and_pack_depthwise(spec: fs.ConvS8) -> tuple[native.Ukernel, Array]:
+def _pack_depthwise(spec: fs.ConvS8) -> tuple[native.Ukernel, Array]:
     """AVX2 alone adds pairs of products in int16, where they fit and rows are enough for quads."""
-    ukernel = choose_depthwise(spec.weight)
-    if ukernel.isa == "avx2" and spec.weight.dtype == np.int8 and spec.window.kernel[0] > 2:
+    ukernel, taps = choose_depthwise(spec.weight), spec.weight[:, 0]
+    stride_h = spec.window.strides[0]
+    if ukernel.isa == "avx2" and taps.dtype == np.int8 and spec.window.kernel[0] > 2:
         quads = native.ukernels("depthwise_quads_s8")[0]
-        weights = _pack_depthwise(spec, quads)
-        if pairs_fit(weights, largest_activation(spec)):
-            return quads, weights
-    return ukernel, _pack_depthwise(spec, ukernel)
+        rows = _output_rows(spec, quads)
+        if pairs_fit(taps, rows, stride_h, largest_activation(spec)):
+            ukernel = quads
+    taps = taps.astype(f"i{ukernel.weight_bytes}", copy=False)
+    rows = _output_rows(spec, ukernel)
+    return ukernel, pack_depthwise(taps, rows, ukernel.nr, ukernel.k_group, stride_h)
+
+
+def _output_rows(spec: fs.ConvS8, ukernel: native.Ukernel) -> int:
+    window = spec.window
+    return output_rows(window.kernel[0], window.strides[0], window.dilations[0], ukernel.k_group)
 
 
 def depthwise_s8(
@@ -145,7 +145,7 @@ def depthwise_s8(
 ) -> NativeStep:
     output = output_shape(spec, shapes)
     check_size(output, *shapes)
-    ukernel, weights = _choose_and_pack_depthwise(spec)
+    ukernel, weights = _pack_depthwise(spec)
     params = ffi.new("sp_depthwise_s8 *")
     fill_shape(params.shape, spec.window, spec.groups, shapes[0], output)
     params.ukernel, params.x_zero_point = ukernel.index, spec.x_zero_point

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ._native import ffi, lib
 from .grouped import round_up
-from .native import aligned
+from .native import aligned_empty, pointer
 from .step import Array
 
 FEWEST = 16  # channels of the narrowest chunk
@@ -34,39 +35,31 @@ def output_rows(kernel_h: int, stride_h: int, dilation_h: int, k_group: int) -> 
     return (round_up(kernel_h, k_group) - kernel_h) // stride_h + 1
 
 
-def lane_order(nr: int, width: int) -> Array:
-    """The channel of a chunk that each lane of a vector of nr holds.
-
-    Narrow chunks repeat, a pixel each. Interleaving bytes within 128-bit lanes takes the first four
-    channels of every 16 first; kernels of 16 channels interleave nothing.
-    """
-    lanes = np.arange(nr)
-    if nr > FEWEST:
-        lanes = lanes.reshape(-1, 4, 4).transpose(1, 0, 2).reshape(-1)
-    return lanes % width
-
-
 def pack_depthwise(weight: Array, rows: int, nr: int, k_group: int, stride_h: int) -> Array:
     """Flat [chunks, rows, kernel_w, groups, nr, k_group].
 
-    weight: integer [C, kernel_h, kernel_w]. rows: output_rows(...). Of output row r the taps stand
-    r * stride_h rows below those of the first, between zeros.
+    weight: int8 or int16 [C, kernel_h, kernel_w]. rows: output_rows(...). Of output row r the taps
+    stand r * stride_h rows below those of the first, between zeros.
     """
     channels, kernel_h, kernel_w = weight.shape
-    padded_h = round_up(kernel_h, k_group)
-    padded = np.zeros((rows, max(channels, FEWEST), padded_h, kernel_w), weight.dtype)
-    for r in range(rows):
-        padded[r, :channels, r * stride_h : r * stride_h + kernel_h] = weight
-    chunks = find_chunks(channels, nr)
-    order = np.stack([first + lane_order(nr, width) for first, width in chunks])
-    taken = padded[:, order].reshape(rows, len(chunks), nr, -1, k_group, kernel_w)
-    return aligned(taken.transpose(1, 0, 5, 3, 2, 4).reshape(-1))
+    vectors = len(find_chunks(channels, nr)) * rows * kernel_w
+    count = vectors * nr * round_up(kernel_h, k_group)
+    packed = aligned_empty(count * weight.itemsize)
+    lib.sp_pack_depthwise(
+        pointer(np.ascontiguousarray(weight)),
+        *(weight.itemsize, channels, kernel_h, kernel_w, rows, stride_h, nr, k_group),
+        pointer(packed),
+    )
+    return packed.view(weight.dtype)
 
 
-def pairs_fit(packed: Array, x_max: int) -> bool:
+def pairs_fit(weight: Array, rows: int, stride_h: int, x_max: int) -> bool:
     """Whether the products of two neighbours in a group, with activations of up to x_max, always
-    add up to an int16: the kernels in quads add them so."""
-    pairs = packed.reshape(-1, 2).astype(np.int32)
-    high = np.maximum(pairs, 0).sum(1).max(initial=0)
-    low = np.minimum(pairs, 0).sum(1).min(initial=0)
-    return bool(high * x_max <= 32767 and low * x_max >= -32768)
+    add up to an int16: the kernels in quads add them so. weight, rows: as for pack_depthwise, in
+    int8."""
+    reach = ffi.new("int[2]")
+    lib.sp_depthwise_pairs(
+        pointer(np.ascontiguousarray(weight), "int8_t *"),
+        *(*weight.shape, rows, stride_h, reach, reach + 1),
+    )
+    return bool(reach[0] * x_max >= -32768 and reach[1] * x_max <= 32767)
