@@ -2,6 +2,7 @@
 
     pytest bench/bench_kernels.py                            # a dozen typical layers
     SPARING_BENCH_LAYERS='mobilenet_v2/' pytest ...          # a regular expression chooses others
+    SPARING_BENCH_BITS=7,8 pytest ...                        # of int8 weights and activations
     SPARING_BENCH_THREADS=1,2 pytest ... --benchmark-json=out.json
 
 Each result is first checked against the reference. The table that is printed at the end, and
@@ -34,8 +35,9 @@ from sparing.ops import fused_spec as fs
 
 TYPICAL = (
     "resnet50/(conv1|res2a_3x3|res2a_1x1_out|res3b_3x3|res3b_1x1_in|res4b_3x3|res4b_1x1_in"
-    "|res5b_3x3|fc)$|mobilenet_v2/block(2_depthwise|3_depthwise|8_expand|8_depthwise|15_project)$"
+    "|res5b_3x3|fc)$|gemm/1024$|mobilenet_v2/block(2_depthwise|3_depthwise|8_expand|8_depthwise|15_project)$"
 )
+PRODUCT = Layer("gemm", "1024", 1024, 1024, 1, 1024, (1, 1), 1, (0, 0, 0, 0), 1, 1)  # 1024 rows
 SPARSITY = 0.9
 PEAKS = {
     fs.ConvS8: INTEGER_MIXES,
@@ -46,8 +48,15 @@ PEAKS = {
 
 def _layers() -> list[Layer]:
     wanted = re.compile(os.environ.get("SPARING_BENCH_LAYERS", TYPICAL))
-    every = (layer for network in NETWORKS for layer in layers(network))
+    every = [PRODUCT, *(layer for network in NETWORKS for layer in layers(network))]
     return [layer for layer in every if wanted.search(f"{layer.network}/{layer.name}")]
+
+
+def _integer_options() -> dict[str, Any]:
+    """Of conv_s8() and gemm_s8(): weights as quantization per channel leaves them."""
+    weight_bits, activation_bits = os.environ.get("SPARING_BENCH_BITS", "8,8").split(",")
+    largest = 2 ** (int(weight_bits) - 1) - 1
+    return {"weights": f"minmax {largest}", "x_max": 2 ** int(activation_bits) - 1}
 
 
 @lru_cache(maxsize=4)
@@ -55,7 +64,8 @@ def _layer_case(layer: Layer, operator: str, sparsity: float) -> Case:
     name = f"{layer.network}/{layer.name}"
     shape = (1, layer.channels, layer.height, layer.width)
     if operator == "GemmS8":
-        return gemm_s8(name, 1, layer.outputs, layer.channels)
+        rows = layer.height * layer.width
+        return gemm_s8(name, rows, layer.outputs, layer.channels, **_integer_options())
     window: dict[str, Any] = {
         "kernel": layer.kernel,
         "strides": (layer.stride, layer.stride),
@@ -63,8 +73,9 @@ def _layer_case(layer: Layer, operator: str, sparsity: float) -> Case:
         "groups": layer.groups,
         "sparsity": sparsity,
     }
-    build = conv_s8 if operator == "ConvS8" else conv_f32
-    return build(name, shape, layer.outputs, **window)
+    if operator == "ConvS8":
+        return conv_s8(name, shape, layer.outputs, **window, **_integer_options())
+    return conv_f32(name, shape, layer.outputs, **window)
 
 
 def _elementwise_cases() -> list[Case]:
@@ -133,7 +144,7 @@ def _fits(kernel: Kernel, layer: Layer) -> bool:
     depthwise = layer.groups == layer.channels == layer.outputs
     pixel = layer.height == layer.width == 1
     if kernel.spec is fs.GemmS8:
-        return pixel
+        return layer.width == 1
     if "depthwise" in kernel.where:
         return depthwise
     if kernel.operator in ("winograd_s8", "winograd_f32"):
@@ -196,6 +207,8 @@ def bench_kernel(benchmark: Any, kernel: Kernel, what: Layer | Case, threads: in
         sparsity = SPARSITY if is_sparse(kernel.weight_format) else 0.0
         what = _layer_case(what, kernel.spec.__name__, sparsity)
     case = what
+    if not runs(kernel, case):
+        pytest.skip(kernel.condition(case.spec))
     layout = kernel.layouts[0]
     step = kernel.prepare(case.spec, case.shapes, layout, threads)
     inputs = [np.ascontiguousarray(to_layout(x, layout)) for x in case.inputs()]

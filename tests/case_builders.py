@@ -125,8 +125,9 @@ def _weights(
     """together: so many input channels are zero or not together.
 
     kind: "normal" int8, "zero_rows" every second row zero, "ends" +-127 alone, "top" 127 alone,
-    "alternating" 127 and -127 in turns, "up to N" small ones, "outliers" small ones with one of 127
-    or -127 in 32, or one of INT16_WEIGHTS.
+    "alternating" 127 and -127 in turns, "up to N" small ones, "minmax N" normal ones of which each
+    output channel's largest is +-N, "outliers" small ones with one of 127 or -127 in 32, or one of
+    INT16_WEIGHTS.
     """
     if kind in INT16_WEIGHTS:
         weight = rng.integers(*INT16_WEIGHTS[kind], shape).astype(np.int16)
@@ -139,14 +140,18 @@ def _weights(
     elif kind.startswith("up to "):
         reach = int(kind.removeprefix("up to "))
         weight = rng.integers(-reach, reach + 1, shape).astype(np.int8)
+    elif kind.startswith("minmax "):
+        drawn = rng.normal(0, 1, shape)
+        largest = np.abs(drawn).max(axis=tuple(range(1, drawn.ndim)), keepdims=True)
+        weight = np.rint(drawn / largest * int(kind.removeprefix("minmax "))).astype(np.int8)
     elif kind == "outliers":
         weight = rng.integers(-8, 9, shape).astype(np.int8)
         some = weight.reshape(-1)[rng.integers(32) :: 32]  # a view
         some[...] = rng.integers(0, 2, some.shape) * 254 - 127
     else:
         weight = np.clip(np.rint(rng.normal(0, 40, shape)), -127, 127).astype(np.int8)
-    drawn = rng.random((shape[0], -(-shape[1] // together), *shape[2:])) < sparsity
-    weight[np.repeat(drawn, together, axis=1)[:, : shape[1]]] = 0
+    absent = rng.random((shape[0], -(-shape[1] // together), *shape[2:])) < sparsity
+    weight[np.repeat(absent, together, axis=1)[:, : shape[1]]] = 0
     if kind == "zero_rows":
         weight[::2] = 0
     return weight
