@@ -119,6 +119,17 @@ def test_absent_peers_are_listed(monkeypatch: pytest.MonkeyPatch, capfd: CAPTURE
     assert [r["engine"] for r in report["results"]] == ["numpy"]
 
 
+def test_a_peer_that_gives_no_outputs_is_listed(
+    monkeypatch: pytest.MonkeyPatch, capfd: CAPTURE
+) -> None:
+    monkeypatch.setattr(harness, "peer_version", lambda name: "1")
+    monkeypatch.setattr(harness, "try_peer", lambda *_: None)
+    monkeypatch.setattr(harness, "load_peer", lambda *_: lambda feeds: [])
+    report = bench(["zoo:resnet8", "--vs", "onnxruntime", "--backends", "numpy"], capfd)
+    assert [entry["reason"] for entry in report["absent"]] == ["gave 0 outputs, expected 1"]
+    assert [r["engine"] for r in report["results"]] == ["numpy"]
+
+
 @pytest.mark.parametrize("name", peers.PEERS)
 def test_peers_compute_what_the_reference_does(name: str, tmp_path: Path) -> None:
     version = peers.peer_version(name)
