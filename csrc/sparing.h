@@ -136,10 +136,14 @@ int64_t sp_pack_windows(const int8_t *w, int groups, int columns, int k, int x_m
 
 /* ---- packing weights (csrc/packing): int8 in ONNX order, w[rows][channels][taps] ---- */
 
-/* Of each row the sum of its weights and of its positive ones; in all, the weights that are not
- * zero and, where channels are a multiple of four, the blocks of four channels that are not. */
+/* Weights that are not zero; where channels are a multiple of four, blocks of four channels that
+ * are not; and of all rows the largest sum of positive weights and the least of negative ones. */
+typedef struct {
+    int64_t nonzeros, blocks, most, least;
+} sp_weight_totals;
+/* Of each row the sum of its weights and of its positive ones; and what holds for all. */
 void sp_count_weights(const int8_t *w, int rows, int channels, int taps, int64_t *sum,
-                      int64_t *positive, int64_t *nonzeros, int64_t *blocks);
+                      int64_t *positive, sp_weight_totals *totals);
 /* To ordered[rows][taps][channels]. */
 void sp_order_as_patches(const int8_t *w, int rows, int channels, int taps, int8_t *ordered);
 /* Weights [channels][kernel_h][kernel_w] of `bytes` each, 1 or 2, for sp_depthwise_s8; of output

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..ops.fused_spec import ConvF32, ConvS8, GemmS8, Spec
-from .sums import reach
+from .sums import count_weights
 
 WINOGRAD_CHANNELS = 16  # of float32: the widest vector
 
@@ -62,8 +62,8 @@ def winograd_s8(spec: ConvS8) -> str:
         return "grouped"
     if spec.weight.dtype != np.int8:
         return "weights wider than int8"
-    lowest, highest = reach(spec.weight, 0, max(spec.x_max, spec.x_zero_point))
-    fits = highest.max(initial=0) < 2**25 and lowest.min(initial=0) >= -(2**25)
+    counts, largest = count_weights(spec.weight), max(spec.x_max, spec.x_zero_point)
+    fits = largest * counts.most < 2**25 and largest * counts.least >= -(2**25)
     return "" if fits else "sums too large"
 
 

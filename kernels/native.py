@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import NativeError
+from . import memory
 from ._native import ffi, lib
 from .step import Array, ArraySpec, Step
 
@@ -70,24 +71,17 @@ def _all_ukernels(op: str) -> list[Ukernel]:
     return found
 
 
-def aligned_empty(nbytes: int) -> Array:
-    """Uninitialised uint8 memory that begins on a 64-byte boundary."""
-    raw = np.empty(nbytes + 64, np.uint8)
-    start = -int(ffi.cast("uintptr_t", ffi.from_buffer(raw))) % 64
-    return raw[start : start + nbytes]
-
-
 def aligned_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
     """Zeros that begin on a 64-byte boundary."""
     kind = np.dtype(dtype)
-    zeros = aligned_empty(math.prod(shape) * kind.itemsize)
+    zeros = memory.empty(math.prod(shape) * kind.itemsize)
     zeros[...] = 0
     return zeros.view(kind).reshape(shape)
 
 
 def aligned(array: Array) -> Array:
     """A C-contiguous copy whose data begins on a 64-byte boundary."""
-    block = aligned_empty(array.nbytes)
+    block = memory.empty(array.nbytes)
     copy = block.view(array.dtype).reshape(array.shape)
     copy[...] = array
     return copy
@@ -136,7 +130,7 @@ class NativeStep(Step):
 
     def execute(self, inputs: Sequence[Array], output: Array) -> None:
         alone = self._alone
-        scratch = aligned_empty(alone.scratch_bytes)
+        scratch = memory.empty(alone.scratch_bytes)
         alone.run(block_pointers((*inputs, output)), pointer(scratch))
 
     @cached_property

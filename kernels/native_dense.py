@@ -12,7 +12,7 @@ import numpy as np
 
 from ..ops import fused_spec as fs
 from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
-from . import native
+from . import memory, native
 from ._native import ffi, lib
 from .grouped import join_groups, pack_grouped
 from .native import CData, NativeStep, pointer
@@ -38,7 +38,7 @@ def choose_depthwise(weight: Array) -> native.Ukernel:
 def _with_slack(values: Array) -> Array:
     """A copy with zeros behind the last one, which vectors may read."""
     size = len(values) + EPILOGUE_SLACK
-    copy = native.aligned_empty(size * values.itemsize).view(values.dtype)
+    copy = memory.empty(size * values.itemsize).view(values.dtype)
     copy[: len(values)], copy[len(values) :] = values, 0
     return copy
 

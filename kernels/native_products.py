@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..ops.fused_spec import ConvS8, GemmS8
-from . import native, packing
+from . import memory, native, packing
 from ._native import ffi, lib
 from .grouped import COLUMN_GROUP, round_up
 from .native import CData, Ukernel, pointer
@@ -109,10 +109,11 @@ def _int16_nanoseconds(rows: Array) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _PackedWindows:
-    """What csrc/gemm_s8/windows.c makes of weights. use: an sp_window_use."""
+    """What csrc/gemm_s8/windows.c makes of weights. used: bytes of space. use: an sp_window_use."""
 
     ukernel: Ukernel
-    weights: Array
+    space: Array
+    used: int
     start: Array
     use: CData
 
@@ -120,9 +121,8 @@ class _PackedWindows:
         """With the weights in memory that is no larger than they are."""
         detail = f"{self.ukernel.name}, {_describe(self.use)}"
         k_padded = packing.padded_k(k, self.ukernel.k_group)
-        return PackedProduct(
-            self.ukernel, native.aligned(self.weights), k_padded, self.start, detail
-        )
+        weights = memory.shrunk(self.space, self.used)
+        return PackedProduct(self.ukernel, weights, k_padded, self.start, detail)
 
 
 def _pack_windows(rows: Array, x_max: int) -> _PackedWindows:
@@ -130,13 +130,13 @@ def _pack_windows(rows: Array, x_max: int) -> _PackedWindows:
     groups, outputs, k = rows.shape
     panels = -(-outputs // ukernel.nr)
     start = np.empty(groups * panels, np.int64)
-    space = native.aligned_empty(groups * int(lib.sp_window_bytes(outputs, k)))
+    space = memory.empty(groups * int(lib.sp_window_bytes(outputs, k)))
     use = ffi.new("sp_window_use *")
     used = lib.sp_pack_windows(
         pointer(np.ascontiguousarray(rows), "int8_t *"),
         *(groups, outputs, k, x_max, pointer(space), pointer(start, "int64_t *"), use),
     )
-    return _PackedWindows(ukernel, space[: int(used)], start, use)
+    return _PackedWindows(ukernel, space, int(used), start, use)
 
 
 def _describe(use: CData) -> str:

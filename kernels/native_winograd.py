@@ -12,7 +12,7 @@ import numpy as np
 
 from ..ops import fused_spec as fs
 from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
-from . import native, packing
+from . import memory, native, packing
 from ._native import ffi, lib
 from .grouped import COLUMN_GROUP, round_up
 from .native import NativeStep, Ukernel, pointer
@@ -60,9 +60,9 @@ def _pack(weight: Array, ukernel: Ukernel, transformed: bool) -> Array:
     kernels = columns * packing.padded_k(channels, ukernel.k_group)
     given = pointer(np.ascontiguousarray(weight), "int8_t *")
     if transformed:
-        packed = native.aligned_empty(2 * POSITIONS * kernels)
+        packed = memory.empty(2 * POSITIONS * kernels)
         lib.sp_pack_winograd(given, outputs, channels, ukernel.nr, pointer(packed, "int16_t *"))
     else:
-        packed = native.aligned_empty(TAPS * kernels)
+        packed = memory.empty(TAPS * kernels)
         lib.sp_pack_winograd_taps(given, outputs, channels, pointer(packed, "int8_t *"))
     return packed

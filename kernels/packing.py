@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .grouped import COLUMN_GROUP, round_up
-from .native import aligned_empty
+from .memory import empty
 from .step import Array
 
 
@@ -30,7 +30,7 @@ def pack_panels(rows: Array, nr: int, k_group: int) -> Array:
     padded = np.zeros((groups, columns, k_padded), rows.dtype)
     padded[:, :outputs, :k] = rows
     words = padded.view(f"u{k_group * rows.itemsize}")  # moving whole groups is quicker
-    packed = aligned_empty(padded.nbytes).view(words.dtype).reshape(groups, -1)
+    packed = empty(padded.nbytes).view(words.dtype).reshape(groups, -1)
     whole = columns // nr * nr
     for start, end, width in ((0, whole, nr), (whole, columns, columns - whole)):
         if start < end:

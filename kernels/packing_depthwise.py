@@ -9,7 +9,8 @@ import numpy as np
 
 from ._native import ffi, lib
 from .grouped import round_up
-from .native import aligned_empty, pointer
+from .memory import empty
+from .native import pointer
 from .step import Array
 
 FEWEST = 16  # channels of the narrowest chunk
@@ -44,7 +45,7 @@ def pack_depthwise(weight: Array, rows: int, nr: int, k_group: int, stride_h: in
     channels, kernel_h, kernel_w = weight.shape
     vectors = len(find_chunks(channels, nr)) * rows * kernel_w
     count = vectors * nr * round_up(kernel_h, k_group)
-    packed = aligned_empty(count * weight.itemsize)
+    packed = empty(count * weight.itemsize)
     lib.sp_pack_depthwise(
         pointer(np.ascontiguousarray(weight)),
         *(weight.itemsize, channels, kernel_h, kernel_w, rows, stride_h, nr, k_group),

@@ -44,13 +44,16 @@ def per_weight(function: Callable[[Array], Answer]) -> Callable[[Array], Answer]
 class Counts:
     """Of a weight [O, C, ...]. sums, positive: of all and of the positive weights of each output
     channel, [O]. nonzeros: in all. blocks: of four neighbouring input channels, those that are not
-    all zero; 0 where C is not a multiple of four.
+    all zero; 0 where C is not a multiple of four. most, least: of all output channels the largest
+    sum of positive weights, and the least of negative ones.
     """
 
     sums: I64
     positive: I64
     nonzeros: int
     blocks: int
+    most: int
+    least: int
 
 
 @per_weight
@@ -68,8 +71,10 @@ def _count(weight: Array) -> Counts:
     if weight.shape[1] % WORD == 0:
         words = weight.reshape(len(weight), weight.shape[1] // WORD, WORD, *weight.shape[2:])
         blocks = int(np.count_nonzero(words.any(axis=2)))
-    positive = _sum_rows(np.maximum(weight, 0))
-    return Counts(_sum_rows(weight), positive, int(np.count_nonzero(weight)), blocks)
+    sums, positive = _sum_rows(weight), _sum_rows(np.maximum(weight, 0))
+    most, least = positive.max(initial=0), (sums - positive).min(initial=0)
+    nonzeros = int(np.count_nonzero(weight))
+    return Counts(sums, positive, nonzeros, blocks, int(most), int(least))
 
 
 def _sum_rows(weight: Array) -> I64:
@@ -83,15 +88,14 @@ def _sum_rows(weight: Array) -> I64:
 
 def _count_natively(native: Any, weight: Array, rows: int, channels: int, taps: int) -> Counts:
     ffi = native.ffi
-    sums, positive, totals = (np.empty(n, np.int64) for n in (rows, rows, 2))
-    nonzeros = ffi.from_buffer("int64_t *", totals)
+    sums, positive = np.empty(rows, np.int64), np.empty(rows, np.int64)
+    totals = ffi.new("sp_weight_totals *")
     native.lib.sp_count_weights(
         ffi.from_buffer("int8_t *", weight),
         *(rows, channels, taps),
-        *(ffi.from_buffer("int64_t *", a) for a in (sums, positive)),
-        *(nonzeros, nonzeros + 1),
+        *(ffi.from_buffer("int64_t *", sums), ffi.from_buffer("int64_t *", positive), totals),
     )
-    return Counts(sums, positive, int(totals[0]), int(totals[1]))
+    return Counts(sums, positive, totals.nonzeros, totals.blocks, totals.most, totals.least)
 
 
 @per_weight

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -18,9 +19,6 @@ class Interval:
     nbytes: int
     first: int
     last: int
-
-    def overlaps(self, other: Interval) -> bool:
-        return self.first <= other.last and other.first <= self.last
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +41,19 @@ def place(intervals: Mapping[Key, Interval]) -> Layout[Key]:
     (Greedy by size: Pisarchyk and Lee, Efficient memory management for deep neural net inference,
     2020, arXiv:2001.03288.)
     """
-    placed: list[tuple[int, int, Interval]] = []  # offset, end, interval; by offset
+    placed: list[tuple[int, int, int, int]] = []  # offset, end, first and last step; by offset
     offsets: dict[Key, int] = {}
     for key in sorted(intervals, key=lambda k: (-intervals[k].nbytes, intervals[k].first)):
         interval = intervals[key]
-        offset = 0
-        for start, end, other in sorted(placed, key=lambda p: p[0]):
-            if interval.overlaps(other):
-                if offset + _rounded(interval.nbytes) <= start:
+        offset, nbytes = 0, _rounded(interval.nbytes)
+        for start, end, first, last in placed:
+            if interval.first <= last and first <= interval.last:
+                if offset + nbytes <= start:
                     break
                 offset = max(offset, end)
         offsets[key] = offset
-        placed.append((offset, offset + _rounded(interval.nbytes), interval))
-    nbytes = max((end for _, end, _ in placed), default=0)
+        insort(placed, (offset, offset + nbytes, interval.first, interval.last))
+    nbytes = max((end for _, end, _, _ in placed), default=0)
     return Layout(offsets, nbytes, _live_peak(intervals))
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import importlib
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import cache
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from .cost_cache import any_costs, cache_file, read_costs
 from .cost_sparse import is_sparse, memory_seconds, sparse_macs
@@ -104,10 +106,11 @@ GROUPED_TAP_SECONDS = {"conv_s8": 1.3e-9, "conv_f32": 5e-9}
 
 def macs(spec: Spec, shapes: Sequence[Shape]) -> int:
     """Multiply-accumulates of a layer for given input shapes; 0 for operators without weights."""
-    return _macs(spec, output_shape(spec, shapes))
+    return macs_of_output(spec, output_shape(spec, shapes))
 
 
-def _macs(spec: Spec, output: Shape) -> int:
+def macs_of_output(spec: Spec, output: Shape) -> int:
+    """The same for a given output shape."""
     if not isinstance(spec, (ConvS8, ConvF32, GemmS8)):
         return 0
     return output[0] * prod(output[2:]) * spec.weight.size
@@ -124,8 +127,13 @@ def where_it_runs(backend: Backend) -> str:
     """One of PLACES: for C the instruction set in use, else the backend."""
     if backend != "c":
         return backend
-    isa: str = importlib.import_module("sparing.kernels.native").isa()
+    isa: str = _native().isa()
     return isa
+
+
+@cache
+def _native() -> Any:
+    return importlib.import_module("sparing.kernels.native")
 
 
 def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
@@ -133,7 +141,7 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
     output = output_shape(spec, shapes)
     sizes = [prod(shape) for shape in (*shapes, output)]
     seconds = STEP_SECONDS + sum(sizes) / BYTES_PER_SECOND[kernel.backend]
-    work: float = _macs(spec, output)
+    work: float = macs_of_output(spec, output)
     operator, finishing = kernel.operator, 0
     if isinstance(spec, ConvS8) and operator == "winograd_s8":
         batch, outputs, height, width = output

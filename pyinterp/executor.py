@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .explain import explain_plan
+from .explain import Explanation, explain_plan, step_facts
+from .kernels import memory
 from .kernels.step import Array, Step
 from .plan import Place, Plan, PlannedStep
 
@@ -52,7 +54,7 @@ class Executor:
         self.segments = _segments(plan)
         scratch = [s.program.scratch_bytes for s in self.segments if s.program is not None]
         self.scratch_bytes = max(scratch, default=0)
-        self.explanation = explain_plan(plan, self.scratch_bytes)
+        self._facts = step_facts(plan)
         self.plan = plan.without_weights()
         if plan.backend == "c":
             from .kernels.native import point_to
@@ -62,6 +64,10 @@ class Executor:
         values, self._constants = plan.lowered.values, plan.lowered.constants
         made = [values[name] for name in plan.lowered.outputs if name not in self._constants]
         self._made = [(spec.shape, spec.dtype) for spec in made]
+
+    @cached_property
+    def explanation(self) -> Explanation:
+        return explain_plan(self.plan, self._facts, self.scratch_bytes)
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """inputs: C-contiguous, in the plan's order, shapes and dtypes. Returns the outputs."""
@@ -111,8 +117,8 @@ class Executor:
             return _Memory(np.empty(self.plan.arena.nbytes, np.uint8))
         from .kernels import native
 
-        arena = native.aligned_empty(self.plan.arena.nbytes)
-        scratch = native.aligned_empty(self.scratch_bytes)
+        arena = memory.empty(self.plan.arena.nbytes)
+        scratch = memory.empty(self.scratch_bytes)
         pointers = native.block_pointers([arena, *inputs, *made])
         return _Memory(arena, pointers, native.pointer(scratch), scratch)
 

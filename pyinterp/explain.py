@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .cost import macs, sparsity
+from .cost import macs_of_output, sparsity
 from .integer_product import IntegerProductStep
 from .kernel_choice import Option
-from .lowered import Operation, ReferenceOp, View
+from .lowered import ReferenceOp, View
 from .plan import Plan, PlannedStep
 
 
@@ -51,8 +51,41 @@ class Explanation:
         return "\n".join(_lines(self))
 
 
-def explain_plan(plan: Plan, scratch_bytes: int) -> Explanation:
-    steps = tuple(_explain_step(plan, planned) for planned in plan.steps)
+@dataclass(frozen=True, slots=True)
+class StepFacts:
+    """What an explanation takes from a step's operation, which plans in use let go."""
+
+    operator: str
+    is_reference: bool
+    macs: int
+    sparsity: float
+
+
+_LAYOUT_CHANGE = StepFacts("Transpose", False, 0, 0.0)
+
+
+def step_facts(plan: Plan) -> list[StepFacts]:
+    """Of each step. plan: with its operations."""
+    return [_facts(plan, planned) for planned in plan.steps]
+
+
+def _facts(plan: Plan, planned: PlannedStep) -> StepFacts:
+    if planned.operation < 0:
+        return _LAYOUT_CHANGE
+    work = plan.lowered.operations[planned.operation].work
+    if isinstance(work, ReferenceOp):
+        return StepFacts(work.node.op_type, True, 0, 0.0)
+    assert not isinstance(work, View)  # views are no steps
+    shape = plan.lowered.values[planned.outputs[0][0]].shape
+    return StepFacts(type(work).__name__, False, macs_of_output(work, shape), sparsity(work))
+
+
+def explain_plan(plan: Plan, facts: Sequence[StepFacts], scratch_bytes: int) -> Explanation:
+    """facts: of each of the plan's steps."""
+    steps = tuple(
+        _explain_step(plan, planned, known)
+        for planned, known in zip(plan.steps, facts, strict=True)
+    )
     return Explanation(
         plan.backend,
         plan.threads,
@@ -65,41 +98,27 @@ def explain_plan(plan: Plan, scratch_bytes: int) -> Explanation:
     )
 
 
-def _explain_step(plan: Plan, planned: PlannedStep) -> ExplainedStep:
+def _explain_step(plan: Plan, planned: PlannedStep, facts: StepFacts) -> ExplainedStep:
     name, layout = planned.outputs[0]
-    shape = plan.lowered.values[name].shape
-    if planned.operation < 0:
-        return ExplainedStep(
-            label=planned.label,
-            operator="Transpose",
-            kernel="transpose",
-            detail=planned.step.detail,
-            layout=layout,
-            output_shape=shape,
-            macs=0,
-            sparsity=0.0,
-            weight_bytes=0,
-            milliseconds=planned.seconds * 1e3,
-            candidates=(),
-            note="layout change",
-        )
-    operation = plan.lowered.operations[planned.operation]
-    option, considered = plan.chosen[planned.operation], plan.options[planned.operation]
-    work, shapes = operation.work, [plan.lowered.values[n].shape for n in operation.inputs]
-    fused = not isinstance(work, (View, ReferenceOp))
+    kernel, note = "transpose", "layout change"
+    considered: Sequence[Option] = ()
+    if planned.operation >= 0:
+        option, considered = plan.chosen[planned.operation], plan.options[planned.operation]
+        kernel = _kernel(planned, option)
+        note = _note(plan, planned, facts, option, considered)
     return ExplainedStep(
-        planned.label,
-        work.node.op_type if isinstance(work, ReferenceOp) else type(work).__name__,
-        _kernel(planned, option),
-        planned.step.detail,
-        layout,
-        shape,
-        macs(work, shapes) if fused else 0,  # type: ignore[arg-type]
-        sparsity(work) if fused else 0.0,  # type: ignore[arg-type]
-        planned.step.weight_bytes,
-        planned.seconds * 1e3,
-        tuple((o.name, o.seconds * 1e3) for o in considered),
-        _note(plan, planned, operation, option, considered),
+        label=planned.label,
+        operator=facts.operator,
+        kernel=kernel,
+        detail=planned.step.detail,
+        layout=layout,
+        output_shape=plan.lowered.values[name].shape,
+        macs=facts.macs,
+        sparsity=facts.sparsity,
+        weight_bytes=planned.step.weight_bytes,
+        milliseconds=planned.seconds * 1e3,
+        candidates=tuple((o.name, o.seconds * 1e3) for o in considered),
+        note=note,
     )
 
 
@@ -112,16 +131,16 @@ def _kernel(planned: PlannedStep, option: Option) -> str:
 def _note(
     plan: Plan,
     planned: PlannedStep,
-    operation: Operation,
+    facts: StepFacts,
     option: Option,
     considered: Sequence[Option],
 ) -> str:
-    noted = plan.lowered.notes.get(operation.label, "")
+    noted = plan.lowered.notes.get(planned.label, "")
     if noted:
         return noted
     if isinstance(planned.step, IntegerProductStep):
         return "unfolded into rows for the integer product"
-    if isinstance(operation.work, ReferenceOp):
+    if facts.is_reference:
         return "no kernel for this operator: its reference runs"
     others = [o for o in considered if o is not option]
     if not others:

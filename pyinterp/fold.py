@@ -15,8 +15,8 @@ from .interpreter import run_graph
 from .model import Model, Node, Tensor
 from .ops.registry import TABLE
 
-# Never computed ahead: DequantizeLinear of a weight would undo its compression.
-_KEPT = frozenset({"DequantizeLinear"})
+# DequantizeLinear is never computed ahead: of a weight it would undo the compression.
+_FOLDABLE = TABLE.keys() - {"DequantizeLinear"}
 
 
 def simplify(model: Model, batch_norm: bool = True) -> Model:
@@ -41,7 +41,7 @@ def remove_dead_code(model: Model) -> Model:
     needed = {info.name for info in model.outputs}
     nodes = []
     for node in reversed(model.nodes):
-        if needed.intersection(filter(None, node.outputs)):
+        if any(name in needed for name in node.outputs if name):
             nodes.append(node)
             needed.update(node.inputs)
     weights = {name: tensor for name, tensor in model.weights.items() if name in needed}
@@ -51,14 +51,14 @@ def remove_dead_code(model: Model) -> Model:
 
 
 def _is_no_op(model: Model, node: Node) -> bool:
-    if node.domain or any(node.outputs[1:]):
+    if node.op_type not in ("Dropout", "Identity") or node.domain or any(node.outputs[1:]):
         return False
     if node.op_type == "Dropout":
         training = node.inputs[2] if len(node.inputs) > 2 else ""
         return not training or (
             training in model.weights and not model.weights[training].numpy().any()
         )
-    return node.op_type == "Identity"
+    return True
 
 
 def remove_no_ops(model: Model) -> Model:
@@ -66,6 +66,8 @@ def remove_no_ops(model: Model) -> Model:
 
     A no-op between a graph input (or a weight) and a graph output stays: both names are fixed.
     """
+    if not any(_is_no_op(model, node) for node in model.nodes):
+        return model
     produced = model.producers()
     outputs = {info.name for info in model.outputs}
     renamed: dict[str, str] = {}  # value -> the value that takes its place
@@ -119,8 +121,8 @@ def fold_constants(model: Model) -> Model:
     folded = []
     for node in model.nodes:
         if (
-            not node.domain
-            and node.op_type in TABLE.keys() - _KEPT
+            node.op_type in _FOLDABLE
+            and not node.domain
             and constant.issuperset(filter(None, node.inputs))
             and not _is_random(model, node)
         ):

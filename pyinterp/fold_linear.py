@@ -21,6 +21,7 @@ _POOLS = ("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool")
 _UNARY = ("Cast", "Clip", "Dropout", "Elu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu")
 _MORE_UNARY = ("QuantizeLinear", "DequantizeLinear", "Pad", "Relu", "Sigmoid", "Softmax")
 _SAME_RANK = {*_POOLS, *_UNARY, *_MORE_UNARY, "BatchNormalization", "Concat", "Transpose"}
+_AFFINE = frozenset({"BatchNormalization", "Add", "Sub", "Mul", "Div"})
 _BROADCASTING = frozenset({"Add", "Sub", "Mul", "Div", "Sum", "Max", "Min"})
 
 
@@ -69,8 +70,11 @@ def normalize_gemm(model: Model) -> Model:
 
     That is transA=0, transB=1 (weights [N, K]), alpha=beta=1, bias [N] or absent.
     """
-    known = ranks(model)
     weights = dict(model.weights)
+    products = [node for node in model.nodes if node.op_type in ("Gemm", "MatMul")]
+    if not any(node.inputs[1] in weights for node in products if len(node.inputs) > 1):
+        return model
+    known = ranks(model)
     nodes = []
     for node in model.nodes:
         new = None
@@ -137,8 +141,13 @@ def fold_batch_norm(model: Model) -> Model:
     A layer whose output something else reads too stays; a BatchNorm that cannot be folded becomes
     Mul and Add (where the rank of its input is known), which fuse and run faster than it does.
     """
-    known = ranks(model)
     weights = dict(model.weights)
+    if not any(
+        node.op_type in _AFFINE and not weights.keys().isdisjoint(node.inputs)
+        for node in model.nodes
+    ):
+        return model
+    known = ranks(model)
     readers = model.consumers()
     shared = {info.name for info in model.outputs} | {n for n, r in readers.items() if len(r) > 1}
     layers: dict[str, int] = {}  # output of a layer -> its place among the new nodes

@@ -15,11 +15,14 @@ from itertools import permutations
 
 import numpy as np
 
-from .cost import Costs
+from .cost import Costs, sparsity
 from .cost_sparse import is_sparse
+from .kernels.conditions import is_depthwise
+from .kernels.grouped import COLUMN_GROUP
 from .kernels.registry import Backend, Kernel, candidates
 from .kernels.step import LAYOUTS, WORD, ArraySpec, Layout
 from .lowered import Lowered, Operation, ReferenceOp, View
+from .ops.fused_spec import ConvF32, ConvS8, GemmS8, Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +40,25 @@ class Option:
 
 FIXED = (Option(None, "nchw", 0.0),)
 
+# Sparse kernels pay from about half of the weights being zero: not below this share, where dense
+# ones compute whole groups of output channels, and sums long enough to be worth their start.
+FEWEST_ZEROS = 0.25
+FULL_COLUMNS, FULL_SUM = COLUMN_GROUP, 64
+
 
 @dataclass(frozen=True, slots=True)
 class _Value:
     """A value between operations (-1: outside of the model, always nchw).
 
     same: for each layout the one of layouts_of() with the same bytes. seconds: of changing one of
-    those to another.
+    those to another. most: that changes can cost, whatever layouts its operations have.
     """
 
     producer: int
     consumers: tuple[int, ...]
     same: Mapping[Layout, Layout]
     seconds: Mapping[tuple[Layout, Layout], float]
+    most: float
 
     def cost(self, layouts: Sequence[Layout]) -> float:
         """Of the layout changes between these operations, whose last one is outside. However many
@@ -101,27 +110,50 @@ def choose(
         for i in {value.producer, *value.consumers} - {-1}:
             around[i].append(value)
     neighbours = [{i for v in near for i in (v.producer, *v.consumers)} - {-1} for near in around]
-    hopeful = [_hopeful(row, near) for row, near in zip(options, around, strict=True)]
+    limits = [sum([value.most for value in near]) for near in around]
+    hopeful = [_hopeful(row, limit) for row, limit in zip(options, limits, strict=True)]
     problem = _Problem(hopeful, values, around, neighbours)
     # the best dense plan is a start, too: what comes out is never dearer than it
-    dense = replace(problem, options=[_dense(row) for row in hopeful])
+    dense = [_hopeful(_dense(row), limit) for row, limit in zip(options, limits, strict=True)]
     results = [_cheapest(problem)]
-    if dense.options != problem.options:
-        results.append(_improve(problem, _cheapest(dense)))
+    if dense != hopeful:
+        results.append(_improve(problem, _cheapest(replace(problem, options=dense))))
     return min(results, key=lambda chosen: _total(problem, chosen)), options
 
 
-def _hopeful(row: Sequence[Option], around: Sequence[_Value]) -> Sequence[Option]:
-    """Without the options that another one undercuts by more than all changes of layout around the
-    operation can cost."""
+def _hopeful(row: Sequence[Option], limit: float) -> Sequence[Option]:
+    """The cheapest option of each layout, without those that another one undercuts by more than the
+    `limit`: all that changes of layout around the operation can cost."""
     if len(row) == 1:
         return row
-    limit = min(o.seconds for o in row) + sum(sum(value.seconds.values()) for value in around)
-    return [o for o in row if o.seconds <= limit]
+    best: dict[Layout, Option] = {}
+    for option in row:
+        known = best.get(option.layout)
+        if known is None or option.seconds < known.seconds:
+            best[option.layout] = option
+    limit += min([option.seconds for option in best.values()])
+    return [option for option in best.values() if option.seconds <= limit]
 
 
 def _dense(row: Sequence[Option]) -> Sequence[Option]:
-    return [o for o in row if not (o.kernel and is_sparse(o.kernel.weight_format))] or row
+    return [o for o in row if o.kernel is None or not _is_sparse(o.kernel)] or row
+
+
+def _is_sparse(kernel: Kernel) -> bool:
+    return is_sparse(kernel.weight_format)
+
+
+def _sparse_may_pay(work: Spec) -> bool:
+    """Whether sparse kernels are looked at: not for weights with few zeros of layers that fill the
+    dense kernels, which are some times as fast there."""
+    if not isinstance(work, (ConvS8, ConvF32, GemmS8)) or sparsity(work) >= FEWEST_ZEROS:
+        return True
+    if isinstance(work, GemmS8):
+        return work.weight.shape[0] < FULL_COLUMNS
+    channels = len(work.weight)
+    if is_depthwise(work):
+        return channels < FULL_COLUMNS
+    return channels < FULL_COLUMNS * work.groups or work.weight[0].size < FULL_SUM
 
 
 def options_of(
@@ -137,7 +169,10 @@ def options_of(
         return FIXED
     shapes = [values[name].shape for name in operation.inputs]
     kernels = list(candidates(work, backend)) or list(candidates(work, "numpy"))
-    wanted = [k for k in kernels if formats is None or k.weight_format in formats]
+    if formats is None:
+        wanted = kernels if _sparse_may_pay(work) else [k for k in kernels if not _is_sparse(k)]
+    else:
+        wanted = [k for k in kernels if k.weight_format in formats]
     return [
         Option(kernel, layout, costs.step(kernel, work, shapes, layout))
         for kernel in wanted or kernels
@@ -158,12 +193,14 @@ def _values(lowered: Lowered, costs: Costs) -> Iterator[_Value]:
         layouts = layouts_of(spec)
         if len(layouts) == 1 or not consumers:
             continue
-        pairs = permutations(layouts, 2)
+        seconds = {pair: costs.transpose(spec, *pair) for pair in permutations(layouts, 2)}
+        each = max(seconds.values())
         yield _Value(
             made.get(name, -1),
             tuple(consumers),
             {layout: layout if layout in layouts else "nchw" for layout in LAYOUTS},
-            {pair: costs.transpose(spec, *pair) for pair in pairs},
+            seconds,
+            each * min(len(consumers), len(layouts) - 1),
         )
 
 
@@ -185,19 +222,20 @@ def _improve(problem: _Problem, chosen: list[Option]) -> list[Option]:
 
     def around(i: int, layout: Layout) -> float:
         layouts[i] = layout
-        return sum(value.cost(layouts) for value in problem.around[i])
+        return sum([value.cost(layouts) for value in problem.around[i]])
 
     waiting = {i for i, row in enumerate(problem.options) if len(row) > 1}
     while waiting:
         for i in (*range(len(chosen)), *reversed(range(len(chosen)))):
             if i not in waiting:  # nothing near it changed since it was looked at
                 continue
-            before = chosen[i]
-            wanted = dict.fromkeys(option.layout for option in problem.options[i])
-            changes = {layout: around(i, layout) for layout in wanted}
-            best = min(problem.options[i], key=lambda o: o.seconds + changes[o.layout])
-            if best.seconds + changes[best.layout] < before.seconds + changes[before.layout]:
-                chosen[i] = best
+            before = best = chosen[i]
+            least = before.seconds + around(i, before.layout)
+            for option in problem.options[i]:
+                total = option.seconds + around(i, option.layout)
+                if total < least:
+                    best, least = option, total
+            chosen[i] = best
             layouts[i] = chosen[i].layout
             if layouts[i] != before.layout:
                 waiting |= problem.neighbours[i]

@@ -16,6 +16,8 @@ from .ops.fused_spec import OutputRange, RescaleS8
 from .quantized import (
     FULL_S8,
     FULL_U8,
+    INT8,
+    UINT8,
     Parameters,
     Storage,
     activation_parameters,
@@ -41,7 +43,7 @@ def _makes_values(graph: GraphIndex, move: Node) -> bool:
 
 def stored_name(graph: GraphIndex, name: str) -> str:
     """The name under which a quantized value is kept as uint8: int8 ones get one of their own."""
-    return f"{name}:u8" if graph.facts.dtypes.get(name) == np.int8 else name
+    return f"{name}:u8" if graph.facts.dtypes.get(name) == INT8 else name
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +107,9 @@ class QuantizedValues:
         if self.graph.constant(value) is not None:
             return None
         parameters = activation_parameters(node, self.graph.constant)
-        if parameters is None or self.graph.facts.dtypes[node.inputs[0]] not in (np.uint8, np.int8):
-            return None
         source = node.inputs[0]
+        if parameters is None or self.graph.facts.dtypes[source] not in (UINT8, INT8):
+            return None
         storage = self.storage(source)
         zero = parameters.zero_point + storage.shift
         name = stored_name(self.graph, source)
@@ -120,7 +122,7 @@ class QuantizedValues:
         return self._storage[source]
 
     def _find_storage(self, source: str) -> Storage:
-        full = FULL_S8 if self.graph.facts.dtypes[source] == np.int8 else FULL_U8
+        full = FULL_S8 if self.graph.facts.dtypes[source] == INT8 else FULL_U8
         node = self.graph.producer(source)
         if node is None or node.op_type != "QuantizeLinear":
             return full
@@ -128,8 +130,9 @@ class QuantizedValues:
         if target is None:
             return full
         passed = self.passes_through(target)
-        own = storage_of_clamp(target.parameters, *target.clamp)
-        return passed if passed is not None else own
+        if passed is not None:
+            return passed
+        return storage_of_clamp(target.parameters, *target.clamp)
 
     def passes_through(self, target: Target) -> Storage | None:
         """Storage of the input where the pattern only moves its bytes (views, slices, MaxPool)."""
@@ -145,7 +148,7 @@ class QuantizedValues:
         same_zero = x.zero_point - x.storage.shift == target.parameters.zero_point
         lo, hi = x.storage.lo - x.storage.shift, x.storage.hi - x.storage.shift
         inside = own.lo - own.shift <= lo and hi <= own.hi - own.shift
-        same_type = target.parameters.signed == (self.graph.facts.dtypes[x.source] == np.int8)
+        same_type = target.parameters.signed == (self.graph.facts.dtypes[x.source] == INT8)
         if core.op_type == "Pad" and not x.storage.lo <= x.zero_point <= x.storage.hi:
             return None
         same = x.scale == target.parameters.scale and same_zero and inside and same_type

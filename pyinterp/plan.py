@@ -18,10 +18,15 @@ from .cost import Costs
 from .errors import ModelError
 from .integer_product import IntegerProductStep, integer_product
 from .kernel_choice import Option, choose, layouts_of
+from .kernels import memory
 from .kernels.reference import TransposeStep
 from .kernels.registry import Backend
 from .kernels.step import Array, ArraySpec, Layout, Step, in_layout
 from .lowered import Lowered, Operation, ReferenceOp, View
+from .ops.fused_spec import ConvF32, ConvS8, GemmS8
+
+LAYERS = (ConvS8, GemmS8, ConvF32)
+PARAMETER_BYTES = 2**15  # of a small model: what its kernels keep besides packed weights
 
 Key = tuple[str, Layout]  # a value in one layout
 
@@ -94,8 +99,9 @@ class Plan:
     options: Sequence[Sequence[Option]]
 
     def without_weights(self) -> Plan:
-        """What running needs: the packed steps, without the operations they were made from."""
-        return replace(self, lowered=replace(self.lowered, operations=()), chosen=(), options=())
+        """What running and explaining need: the packed steps, and the options that there were,
+        without the operations that they were made from."""
+        return replace(self, lowered=replace(self.lowered, operations=()))
 
     @property
     def seconds(self) -> float:
@@ -116,7 +122,10 @@ def make_plan(
 ) -> Plan:
     """Choose kernels, pack weights, insert layout changes and place every value."""
     chosen, options = choose(lowered, backend, costs, formats)
-    return _Planner(lowered, backend, threads, costs, chosen, options).run()
+    weights = [op.work.weight.nbytes for op in lowered.operations if isinstance(op.work, LAYERS)]
+    # room for the windows of a last large layer, which need half of it in the end
+    with memory.pooled(sum(weights), 2 * max(weights, default=0) + PARAMETER_BYTES):
+        return _Planner(lowered, backend, threads, costs, chosen, options).run()
 
 
 def transpose_step(

@@ -15,6 +15,10 @@ from .ops.fused_spec import I32, OutputRange
 
 Constant = Callable[[str], "Array | None"]  # the value of a name that is constant, else None
 
+# dtypes: comparing with them takes a fraction of the time that comparing with NumPy's types takes
+UINT8, INT8, INT32, FLOAT32 = (np.dtype(t) for t in (np.uint8, np.int8, np.int32, np.float32))
+_NO_ZERO_POINT = np.zeros((), UINT8)
+
 SCALE_LIMITS = (2.0**-64, 2.0**64)
 
 
@@ -48,6 +52,8 @@ def check_scales(scales: npt.ArrayLike, what: str) -> None:
     if isinstance(scales, float) and SCALE_LIMITS[0] <= scales < SCALE_LIMITS[1]:
         return  # of an activation, nearly always
     values = np.asarray(scales).reshape(-1)
+    if values.size and SCALE_LIMITS[0] <= values.min() and values.max() < SCALE_LIMITS[1]:
+        return  # neither is NaN
     bad = values[~((values >= SCALE_LIMITS[0]) & (values < SCALE_LIMITS[1]))]
     if bad.size:
         raise QuantizationError(f"{what}: scale {bad[0]} is outside [2^-64, 2^64)")
@@ -60,16 +66,16 @@ def activation_parameters(node: Node, constant: Constant) -> Parameters | None:
     """
     scale = constant(node.inputs[1])
     has_zero = len(node.inputs) > 2 and bool(node.inputs[2])
-    zero = constant(node.inputs[2]) if has_zero else np.zeros((), np.uint8)
+    zero = constant(node.inputs[2]) if has_zero else _NO_ZERO_POINT
     if scale is None or zero is None or scale.size != 1 or zero.size != 1:
         return None
-    if zero.dtype not in (np.uint8, np.int8) or scale.dtype != np.float32:
+    if zero.dtype not in (UINT8, INT8) or scale.dtype != FLOAT32:
         return None
     if "output_dtype" in node.attributes and not has_zero:
         return None
-    value = float(scale.reshape(()))
+    value = float(scale.item())
     check_scales(value, f"{node.op_type} {node.label!r}")
-    return Parameters(value, int(zero.reshape(())), zero.dtype == np.int8)
+    return Parameters(value, zero.item(), zero.dtype == INT8)
 
 
 def quantize_scalar(value: float, parameters: Parameters) -> int:
@@ -121,20 +127,20 @@ def weight_parameters(
         return None
     values, scale = parts[0], parts[1]
     assert values is not None and scale is not None
-    zero = parts[2] if len(parts) > 2 else np.zeros((), values.dtype)
+    zero = parts[2] if len(parts) > 2 else _NO_ZERO_POINT
     assert zero is not None
-    if values.dtype not in (np.int8, np.uint8) or scale.dtype != np.float32:
+    if values.dtype not in (INT8, UINT8) or scale.dtype != FLOAT32:
         return None
     channels = values.shape[channel_axis]
     axis = int(node.attributes.get("axis", 1)) % values.ndim  # type: ignore[arg-type]
     if scale.size != 1 and (axis != channel_axis or scale.shape != (channels,)):
         return None
     check_scales(scale, f"DequantizeLinear {node.label!r}")
+    full_scale = scale if scale.shape == (channels,) else np.full(channels, scale.item(), FLOAT32)
+    if values.dtype == INT8 and not zero.any():
+        return QuantizedWeight(values, full_scale)
     along = [1] * values.ndim
     along[channel_axis] = -1
-    full_scale = np.broadcast_to(scale.reshape(-1), (channels,)).astype(np.float32)
-    if values.dtype == np.int8 and not zero.any():
-        return QuantizedWeight(values, full_scale)
     difference = values.astype(np.int16) - zero.astype(np.int16).reshape(
         along if zero.size > 1 else ()
     )
@@ -149,13 +155,16 @@ def stored_bias(node: Node | None, constant: Constant, scale: Array) -> I32 | No
         return None
     stored, given = constant(node.inputs[0]), constant(node.inputs[1])
     zero = constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
-    if stored is None or stored.dtype != np.int32 or stored.shape != scale.shape or given is None:
+    if stored is None or stored.dtype != INT32 or stored.shape != scale.shape or given is None:
         return None
     if given.size not in (1, scale.size) or (zero is not None and zero.any()):
         return None
-    ulp = np.spacing(scale.astype(np.float32)).astype(np.float64)
+    rounded = scale.astype(np.float32)
+    if (given.reshape(-1) == rounded).all():  # nearly always
+        return stored
+    ulp = np.spacing(rounded).astype(np.float64)
     near = np.abs(given.reshape(-1).astype(np.float64) - scale) <= 2 * ulp
-    return stored.astype(np.int32) if near.all() else None
+    return stored if near.all() else None
 
 
 def rounded_bias(real: Array, scale: Array) -> I32 | None:

@@ -6,7 +6,7 @@ from constants and from shapes alone (Shape, Gather, Concat, Reshape chains) is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,12 +65,9 @@ def _window(node: Node, kernel: Sequence[int], spatial: Sequence[int]) -> Window
     rank = len(kernel)
     if rank not in (1, 2) or len(spatial) != rank:
         raise ModelError(f"{node.op_type} {node.label!r}: {rank}-D windows have no kernel")
-    attribute: Callable[[str, int], tuple[int, ...]] = lambda name, n: tuple(  # noqa: E731
-        int(v)
-        for v in node.attributes.get(name, (0 if name == "pads" else 1,) * n)  # type: ignore[union-attr]
-    )
-    strides, dilations = attribute("strides", rank), attribute("dilations", rank)
-    pads = attribute("pads", 2 * rank)
+    strides = _numbers(node, "strides", (1,) * rank)
+    dilations = _numbers(node, "dilations", (1,) * rank)
+    pads = _numbers(node, "pads", (0,) * (2 * rank))
     auto = node.attributes.get("auto_pad", "NOTSET")
     if auto == "VALID":
         pads = (0,) * (2 * rank)
@@ -86,6 +83,11 @@ def _window(node: Node, kernel: Sequence[int], spatial: Sequence[int]) -> Window
         (dilations[0], dilations[1]),
         bool(node.attributes.get("ceil_mode", 0)),
     )
+
+
+def _numbers(node: Node, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    given = node.attributes.get(name)
+    return default if given is None else tuple([int(v) for v in given])  # type: ignore[union-attr]
 
 
 def _same_pads(
@@ -190,10 +192,13 @@ def infer(model: Model, shapes: Mapping[str, Shape]) -> Facts:
 def _infer_node(model: Model, node: Node, facts: Facts) -> None:
     names = [n for n in node.inputs if n]
     is_shape = node.op_type in ("Shape", "Size")
-    constant = is_shape or all(n in facts.constants or n in model.weights for n in names)
+    varying = [n for n in names if n not in facts.constants and n not in model.weights]
+    constant = is_shape or not varying
     # weights behind a DequantizeLinear stay quantized until somebody asks for them as floats
-    known = None if is_shape else _known(node, [facts.shapes[n] for n in names])
-    if known is not None and (not constant or node.op_type == "DequantizeLinear"):
+    known = None
+    if not is_shape and (not constant or node.op_type == "DequantizeLinear"):
+        known = _known(node, [facts.shapes[n] for n in names])
+    if known is not None:
         output = node.outputs[0]
         facts.shapes[output] = known
         facts.dtypes[output] = _output_dtype(node, [facts.dtypes[n] for n in names])

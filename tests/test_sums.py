@@ -37,6 +37,8 @@ def test_counts_and_reach(shape: tuple[int, ...], dtype: type) -> None:
     counts = count_weights(weight)
     assert np.array_equal(counts.sums, wide.sum(axis=1))
     assert np.array_equal(counts.positive, np.maximum(wide, 0).sum(axis=1))
+    assert counts.most == max(counts.positive, default=0)
+    assert counts.least == min(np.minimum(wide, 0).sum(axis=1), default=0)
     assert counts.nonzeros == count_nonzeros(weight) == np.count_nonzero(weight)
     if shape[1] % 4 == 0:
         words = weight.reshape(shape[0], shape[1] // 4, 4, *shape[2:])

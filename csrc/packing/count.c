@@ -119,20 +119,22 @@ SP_TARGET_END
 #endif
 
 void sp_count_weights(const int8_t *w, int rows, int channels, int taps, int64_t *sum,
-                      int64_t *positive, int64_t *nonzeros, int64_t *blocks)
+                      int64_t *positive, sp_weight_totals *totals)
 {
     struct counts (*count)(const int8_t *, int, int) = count_row_portable;
 #ifdef SP_X86
     if (sp_isa_includes(SP_ISA_AVX2))
         count = count_row_avx2;
 #endif
-    *nonzeros = *blocks = 0;
+    *totals = (sp_weight_totals){0, 0, 0, 0};
     for (int row = 0; row < rows; row++) {
         const struct counts c =
             count(w + (size_t)row * (size_t)channels * (size_t)taps, channels, taps);
         sum[row] = c.sum;
         positive[row] = c.positive;
-        *nonzeros += c.nonzeros;
-        *blocks += c.blocks;
+        totals->nonzeros += c.nonzeros;
+        totals->blocks += c.blocks;
+        totals->most = SP_MAX(totals->most, c.positive);
+        totals->least = SP_MIN(totals->least, c.sum - c.positive);
     }
 }

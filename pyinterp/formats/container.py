@@ -24,6 +24,7 @@ import safetensors
 import safetensors.numpy
 
 from ..errors import FormatError, InputError, ModelError
+from ..kernels.memory import empty
 from ..model import Array, Model, Tensor
 from ..tables import function_tables
 from .atomic import write_atomically
@@ -214,7 +215,7 @@ class _StoredArrays:
     @cached_property
     def _blocks(self) -> Array:
         """The bytes of all arrays."""
-        blocks = np.empty(os.fstat(self._data.fileno()).st_size - self._at, np.uint8)
+        blocks = empty(os.fstat(self._data.fileno()).st_size - self._at)
         at = 0
         while at < len(blocks) and (count := self._data.readinto(blocks.data[at:])):
             at += count
@@ -225,8 +226,9 @@ class _StoredArrays:
     def _array(self, key: str) -> Array:
         entry = self._header[key]
         begin, end = entry["data_offsets"]
-        array = self._blocks[begin:end].view(DTYPES_BY_CODE[entry["dtype"]])
-        array = array.reshape(entry["shape"])
+        array: Array = np.ndarray(
+            entry["shape"], DTYPES_BY_CODE[entry["dtype"]], self._blocks.data, begin
+        )
         # a small array of its own does not keep all bytes of the file in memory
         small = end - begin < OWN_BYTES or not array.flags.aligned
         return array.copy() if small else array

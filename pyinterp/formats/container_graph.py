@@ -27,7 +27,7 @@ INT64 = range(-(1 << 63), 1 << 63)
 DIMENSIONS = range(MAX_ELEMENTS + 1)
 
 NODE_KEYS = frozenset({"op", "inputs", "outputs"})
-MORE_NODE_KEYS = frozenset({"name", "domain", "attributes"})
+ALL_NODE_KEYS = NODE_KEYS | {"name", "domain", "attributes"}
 
 KIND_ARRAYS = {"dense": 1, "sparse": 2, "dense_s4": 1}
 
@@ -136,7 +136,7 @@ def stored_to_json(stored: StoredTensor) -> Json:
 
 def read_node(value: Json, load: Callable[[StoredTensor], Array]) -> Node:
     """`load(row)` reads an attribute's tensor."""
-    entry = fields(value, "node", NODE_KEYS, MORE_NODE_KEYS)
+    entry = fields(value, "node", NODE_KEYS, ALL_NODE_KEYS)
     op = text(entry["op"], "op")
     outputs = _names(entry["outputs"], op)
     attributes = entry.get("attributes", {})
@@ -226,6 +226,8 @@ def read_shape(value: Json, where: str) -> tuple[int, ...]:
     """A tensor's shape, within limits."""
     dims = items(value, where, MAX_RANK)
     shape = tuple([integer(dim, where, DIMENSIONS) for dim in dims])
+    if not shape:
+        return shape
     if math.prod([dim or 1 for dim in shape]) > MAX_ELEMENTS:
         raise FormatError(f"{where}: shape {list(shape)} is over {MAX_ELEMENTS} elements")
     return shape
@@ -240,14 +242,15 @@ def check_dtype(value: Json, where: str) -> str:
 
 
 def fields(
-    value: Json, where: str, required: Set[str], optional: Set[str] = frozenset()
+    value: Json, where: str, required: Set[str], allowed: Set[str] | None = None
 ) -> Mapping[str, Json]:
-    """An object with exactly these keys."""
+    """An object with the required keys, and no others than the allowed ones (None: no others)."""
     if not isinstance(value, dict):
         raise FormatError(f"{where}: expected an object, got {_kind(value)}")
-    if not required <= value.keys() <= required | optional:
+    allowed = required if allowed is None else allowed
+    if not required <= value.keys() <= allowed:
         missing = required - value.keys()
-        unknown = value.keys() - required - optional
+        unknown = value.keys() - allowed
         raise FormatError(
             f"{where}: missing keys {sorted(missing)}, unknown keys {sorted(unknown)[:5]}"
         )

@@ -28,6 +28,7 @@ PLAIN_DTYPES = frozenset(
     }
 )
 NIBBLE_DTYPES = frozenset({"int4", "uint4"})
+_ANY_BITS = PLAIN_DTYPES - {"bool"}  # whose every pattern of bits is a value
 DTYPES = PLAIN_DTYPES | NIBBLE_DTYPES | {"bfloat16"}
 
 # Bytes that a second array costs in the header: a sparse form must save more than that.
@@ -134,6 +135,8 @@ def decode(stored: StoredTensor, arrays: list[Array]) -> Tensor:
 
     Raises FormatError or ModelError where their content is impossible.
     """
+    if stored.kind == "dense" and stored.dtype in _ANY_BITS:
+        return Tensor(arrays[0])
     dtype = named_dtype(stored.dtype)
     if stored.kind == "dense_s4":
         return Tensor(_unpack_nibbles(arrays[0], stored, dtype))

@@ -1,0 +1,99 @@
+"""Memory for weights and activations: few large pieces instead of many small ones.
+
+The first touch of a page takes longer than filling it, and a model's weights have thousands of
+pages; so large pieces ask for huge pages, and a plan's packed weights share a few of them.
+"""
+
+from __future__ import annotations
+
+import mmap
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from .step import Array
+
+ALIGNMENT = 64  # of all blocks: a cache line
+HUGE_PAGE = 2**21
+LARGE = HUGE_PAGE // 2  # from here on a piece may take whole huge pages
+
+
+def empty(nbytes: int) -> Array:
+    """Uninitialised uint8 memory that begins on a 64-byte boundary."""
+    pool = _current.pool
+    return _fresh(nbytes) if pool is None else pool.take(nbytes)
+
+
+def shrunk(block: Array, nbytes: int) -> Array:
+    """The first bytes of a block from `empty`, in no more memory than they need; the block must not
+    be used any more."""
+    pool = _current.pool
+    if pool is not None and pool.give_back(block, nbytes):
+        return block[:nbytes]
+    copy = _fresh(nbytes)
+    copy[...] = block[:nbytes]
+    return copy
+
+
+@contextmanager
+def pooled(used: int, spare: int) -> Iterator[None]:
+    """Within it this thread's `empty` blocks lie in common pieces, each of which is let go with the
+    last of its blocks. used: bytes of all blocks, at least; spare: what a piece has beyond that."""
+    before, _current.pool = _current.pool, _Pool(used, spare)
+    try:
+        yield
+    finally:
+        _current.pool = before
+
+
+def _fresh(nbytes: int, used: int | None = None) -> Array:
+    """used: bytes that will be touched, at least; None for all."""
+    if nbytes < LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+        start = -raw.ctypes.data % ALIGNMENT
+        return raw[start : start + nbytes]
+    whole = max(nbytes, HUGE_PAGE)
+    pages = mmap.mmap(-1, whole, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    huge = whole if used is None else used // HUGE_PAGE * HUGE_PAGE
+    if huge:
+        pages.madvise(mmap.MADV_HUGEPAGE, 0, huge)
+    return np.frombuffer(pages, np.uint8, nbytes)
+
+
+class _Pool:
+    """Blocks one after the other in a piece, then in another piece; large ones by themselves."""
+
+    def __init__(self, used: int, spare: int) -> None:
+        self._used, self._size = used, used + spare
+        self._piece = np.empty(0, np.uint8)
+        self._last = self._piece  # the block that was taken last
+        self._begin = self._end = 0  # where it lies
+
+    def take(self, nbytes: int) -> Array:
+        if self._end + nbytes > len(self._piece):
+            if 2 * nbytes > self._size:
+                return _fresh(nbytes)
+            self._piece, self._end = _fresh(self._size, self._used), 0
+        self._begin, self._end = self._end, self._end + _rounded(nbytes)
+        self._last = self._piece[self._begin : self._begin + nbytes]
+        return self._last
+
+    def give_back(self, block: Array, nbytes: int) -> bool:
+        """All but the first bytes; False where the block is not the last one of the piece."""
+        if block is not self._last:
+            return False
+        self._end = self._begin + _rounded(nbytes)
+        return True
+
+
+def _rounded(nbytes: int) -> int:
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
+class _Current(threading.local):
+    pool: _Pool | None = None
+
+
+_current = _Current()
