@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sparing.compression.gradients import ELEMENTWISE, backward
+from sparing.compression.gradients import ELEMENTWISE, Adjoints, backward
 from sparing.compression.importance import LEAST, row_importance
 from sparing.compression.layers import is_layer
 from sparing.compression.spool import Spool
@@ -42,6 +42,15 @@ def both(op_type: str) -> Build:
     return build
 
 
+def clip(low: float, high: float | None) -> Build:
+    def build(g: models.GraphBuilder) -> str:
+        bounds = [g.weight("low", np.float32(low))]
+        bounds += [] if high is None else [g.weight("high", np.float32(high))]
+        return g.add("Clip", ["input", *bounds], "y")
+
+    return build
+
+
 def head(g: models.GraphBuilder) -> str:
     flat = g.add("Flatten", [g.add("Transpose", ["input"], "t", perm=[0, 2, 3, 1])], "flat")
     first = g.add("Gemm", [flat, g.random("a", (196, 5)), g.random("b", (5,))], "first", alpha=0.5)
@@ -61,6 +70,8 @@ CASES: dict[str, Build] = {
     ),
     "concat": lambda g: g.add("Concat", ["input", g.conv("input", "c", (2, 4, 1, 1))], "y", axis=1),
     "head": head,
+    "clip": clip(-0.5, 0.25),
+    "clip from below": clip(0.5, None),
     **{op_type: both(op_type) for op_type in ("Add", "Sub", "Mul", "Div")},
     **{op_type: unary(op_type) for op_type in ("Relu", "Sigmoid", "HardSwish", "LeakyRelu", "Neg")},
 }
@@ -94,6 +105,22 @@ def test_gradients_are_the_limit_of_differences(case: str) -> None:
     slope = float((seed * (above - below)).sum() / (2 * step))
     # 1e-3: kinks of Relu and of the pools, and STEP, the rule's own difference
     assert float((gradient * way).sum()) == pytest.approx(slope, rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("conv")])
+def test_sessions_give_the_gradients_of_numpy(case: str) -> None:
+    net = wide(CASES[case])
+    weights = {name: Tensor(t.numpy().astype(np.float32)) for name, t in net.weights.items()}
+    net, rng = net.replace(weights=weights), np.random.default_rng(0)
+    values: dict[str, npt.NDArray[np.float32]] = {}
+    x = rng.normal(size=(1, 4, 7, 7)).astype(np.float32)
+    run_graph(net, {"input": x}, observe=values.__setitem__)
+    adjoints = Adjoints()
+    for _ in range(2):  # the second time by the session of the first
+        seed = rng.normal(size=values["y"].shape).astype(np.float32)
+        wanted = backward(net, values, {"y": seed})["input"]
+        got = backward(net, values, {"y": seed}, adjoints)["input"]
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_every_elementwise_operator_has_a_reference() -> None:

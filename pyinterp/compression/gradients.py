@@ -14,15 +14,17 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import ops
-from ..model import Array, Model, Node
+from ..model import Array, Model, Node, Tensor, TensorInfo
 from ..ops.conv import conv_window
 from ..ops.conv_transpose import conv_transpose
 from ..ops.window import Window, make_window
+from ..session import Session
+from .submodel import FORMATS
 
 STEP = 1e-3  # of the numeric derivative of a function of one element, relative to 1 + |x|
 FLAT = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
 ELEMENTWISE = (
-    *("Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Softplus", "Sigmoid", "Tanh"),
+    *("LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Softplus", "Sigmoid", "Tanh"),
     *("HardSigmoid", "HardSwish", "Mish", "Swish", "Gelu", "Erf", "Exp", "Sqrt", "Neg", "Abs"),
 )
 
@@ -36,21 +38,52 @@ class Applied:
     y: Array
     g: Array
     opset: int
+    adjoint: Adjoint
 
     def options(self, **defaults: Any) -> dict[str, Any]:
         """The node's attributes of these names, or the defaults."""
         return {name: self.node.attributes.get(name, value) for name, value in defaults.items()}
 
 
+# g and weights of a node's convolution, options of ConvTranspose -> gradient by the input
+Adjoint: TypeAlias = Callable[[Node, Array, Array, Mapping[str, Any]], Array]
 Rule: TypeAlias = Callable[[Applied], Iterator[Array]]  # of the first inputs, in their order
 
 
+def _in_numpy(node: Node, g: Array, weight: Array, options: Mapping[str, Any]) -> Array:
+    return conv_transpose(g, weight, **options)
+
+
+class Adjoints:
+    """Gradients of convolutions whose weights stay the same, by the fastest backend there is."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[tuple[str, tuple[int, ...]], Session] = {}
+
+    def __call__(self, node: Node, g: Array, weight: Array, options: Mapping[str, Any]) -> Array:
+        key = (node.label, g.shape)
+        if key not in self._sessions:
+            transposed = Node("ConvTranspose", ("g", "weight"), ("x",), options)
+            part = Model(
+                nodes=(transposed,),
+                inputs=(TensorInfo("g", g.dtype, g.shape),),
+                outputs=(TensorInfo("x", g.dtype, None),),
+                weights={"weight": Tensor(weight)},
+            )
+            self._sessions[key] = Session(part, formats=FORMATS)
+        return self._sessions[key].run(None, {"g": np.ascontiguousarray(g)})[0]
+
+
 def backward(
-    model: Model, values: Mapping[str, Array], seeds: Mapping[str, Array]
+    model: Model,
+    values: Mapping[str, Array],
+    seeds: Mapping[str, Array],
+    adjoint: Adjoint = _in_numpy,
 ) -> dict[str, Array]:
     """Value name -> gradient of `sum <seed, value>` by it, of what the seeded values depend on.
 
-    values: all values of one run of the model. seeds: value name -> array of its shape.
+    values: all values of one run of the model. seeds: value name -> array of its shape. adjoint:
+    how gradients go back through convolutions.
     """
     found: dict[str, Array] = dict(seeds)
     for node in reversed(model.nodes):
@@ -61,7 +94,7 @@ def backward(
             values[n] if n in values else model.weights[n].numpy() if n else np.zeros(0)
             for n in node.inputs
         )
-        applied = Applied(node, arguments, values[node.outputs[0]], arrived, model.opset)
+        applied = Applied(node, arguments, values[node.outputs[0]], arrived, model.opset, adjoint)
         for name, part in zip(node.inputs, rule(applied), strict=False):
             if name not in model.weights:
                 found[name] = found[name] + part if name in found else part
@@ -84,15 +117,14 @@ def _conv(at: Applied) -> Iterator[Array]:
         strict=True,
     )
     unread = [n + b - (s * (o - 1) + (k - 1) * d + 1) for n, b, s, o, k, d in sizes]
-    yield conv_transpose(
-        at.g,
-        w,
-        group=options["group"],
-        strides=window.strides,
-        dilations=window.dilations,
-        pads=(*window.before, *(max(0, -n) for n in unread)),
-        output_padding=tuple(max(0, n) for n in unread),
-    )
+    transposed = {
+        "group": options["group"],
+        "strides": window.strides,
+        "dilations": window.dilations,
+        "pads": (*window.before, *(max(0, -n) for n in unread)),
+        "output_padding": tuple(max(0, n) for n in unread),
+    }
+    yield at.adjoint(at.node, at.g, w, transposed)
 
 
 def _gemm(at: Applied) -> Iterator[Array]:
@@ -145,6 +177,16 @@ def _elementwise(at: Applied) -> Iterator[Array]:
     others = [argument if argument.size else None for argument in rest]
     above, below = (ops.run(at.node, [x + d, *others], at.opset)[0] for d in (step, -step))
     yield at.g * (above - below) / (2 * step)
+
+
+def _clamped(at: Applied) -> Iterator[Array]:
+    """Relu and Clip, by what came out: nothing passes at the bounds."""
+    bounds = {"min": 0.0, "max": np.inf}
+    if at.node.op_type == "Clip":
+        bounds = at.options(min=-np.inf, max=np.inf)
+        given = zip(bounds, at.arguments[1:], strict=False)
+        bounds |= {name: float(bound) for name, bound in given if bound.size}
+    yield at.g * ((at.y > bounds["min"]) & (at.y < bounds["max"]))
 
 
 def _reshaped(at: Applied) -> Iterator[Array]:
@@ -218,6 +260,8 @@ _RULES: Mapping[str, Rule] = {
     "GlobalAveragePool": _global_average,
     "AveragePool": _average_pool,
     "MaxPool": _max_pool,
+    "Relu": _clamped,
+    "Clip": _clamped,
     **dict.fromkeys(FLAT, _reshaped),
     **dict.fromkeys(ELEMENTWISE, _elementwise),
 }

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..evaluation import log_probabilities
 from ..model import Array, Model, Node
-from .gradients import backward
+from .gradients import Adjoints, backward
 from .moments import F64
 from .sensitivity import sampled
 from .spool import Spool
@@ -32,14 +32,14 @@ def row_importance(model: Model, layers: Iterable[Node], images: Spool) -> dict[
     listed = [node for node in layers if node.outputs[0] not in ends]
     names = [name for node in model.nodes for name in node.outputs if name]
     runner = Runner(model, (info.name for info in model.inputs), names)
-    rng = np.random.default_rng(0)
+    rng, adjoints = np.random.default_rng(0), Adjoints()
     sums = {node.label: np.zeros(_channels(model, node)) for node in listed}
     with sampled(images, IMAGES) as rows:
         for feeds in rows:
             values = {**feeds, **runner.run(feeds)}
             for _ in range(DIRECTIONS):
                 seeds = {name: _direction(values[name], rng) for name in ends}
-                found = backward(model, values, seeds)
+                found = backward(model, values, seeds, adjoint=adjoints)
                 for node in listed:
                     if node.outputs[0] in found:
                         sums[node.label] += _mean_squares(node, found[node.outputs[0]])

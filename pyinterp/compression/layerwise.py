@@ -76,11 +76,12 @@ def repair_layers(
             for node in stage.nodes:
                 if node.label in repairs:
                     repair = repairs[node.label]
-                    observed = Observed(original, pruned, stage, node, old, new)
-                    moments = observed.moments(repair.fit)
-                    pruned = repaired_layer(
-                        pruned, node, repair, moments, prior_of(observed), observed
-                    )
+                    with Spool() as kept:
+                        observed = Observed(original, pruned, stage, node, old, new, kept=kept)
+                        moments = observed.moments(repair.fit)
+                        pruned = repaired_layer(
+                            pruned, node, repair, moments, prior_of(observed), observed
+                        )
                     if on_layer is not None:
                         on_layer(node.label)
             if number + 1 < len(found):

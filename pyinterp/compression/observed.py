@@ -47,7 +47,8 @@ class Observed:
     original, compressed: the model as it was, and with the layers before this one compressed.
     names: value of the graph -> the one that stands for it in `compressed`, where that has another
     name. The wanted output is the original's or, where a residual is added, the original sum less
-    the residual of the compressed model.
+    the residual of the compressed model. kept: takes what the first pass over the images finds, so
+    that later passes need not run the models.
     """
 
     original: Model
@@ -57,6 +58,7 @@ class Observed:
     old: Spool
     new: Spool
     names: Mapping[str, str] = field(default_factory=dict)
+    kept: Spool | None = None
 
     @property
     def clamp(self) -> Clamp | None:
@@ -76,6 +78,17 @@ class Observed:
 
         Raises InputError where a calibration image gives NaN or infinity.
         """
+        if self.kept is None:
+            yield from self._measured()
+        elif len(self.kept):
+            for row in self.kept:
+                yield row["y"], row["z"]
+        else:
+            for y, z in self._measured():
+                self.kept.append({"y": y, "z": z})
+                yield y, z
+
+    def _measured(self) -> Iterator[tuple[Array, Array]]:
         node, starts = self.node, self.stage.starts
         source, output = self.names.get(node.inputs[0], node.inputs[0]), node.outputs[0]
         patches = Patches(node, self.original.weights[node.inputs[1]].numpy())

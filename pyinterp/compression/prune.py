@@ -40,6 +40,7 @@ def prune(
     calibration: Iterable[Feeds] | None = None,
     labels: Array | None = None,
     repair: str | None = None,
+    mirrored: bool = False,
     ignored: Iterable[str] = (),
     layers: LayerSettings | None = None,
     progress: Progress | None = None,
@@ -71,6 +72,8 @@ def prune(
     repair: what images are used for afterwards, layer by layer. "bias" gives each output channel
     its mean back, "weights" also gives the weights that stay their best values, in all layers but
     ignored ones. Not given: "weights" for "obs", "bias" where there is calibration, else "none".
+    mirrored: use the mirror image of every calibration image as well for the repair "weights", so
+    that layers fit more than those images.
     ignored: regular expressions of node names (whole names) that stay as they are. layers:
     per-layer settings `{expression: {"sparsity": ..., "ignored": ...}}`; a layer with a sparsity of
     its own does not count for the others. progress: called with the images of each batch.
@@ -93,6 +96,7 @@ def prune(
         labels,
         left_out,
         {label: given["sparsity"] for label, given in settings.items() if "sparsity" in given},
+        mirrored,
     )
     request.check(calibration)
     with Spool() as images:
@@ -111,6 +115,7 @@ def prune(
         "criterion": criterion,
         "scope": scope,
         "repair": request.repair,
+        **({"mirrored": True} if mirrored else {}),
         **({"ignored": patterns} if patterns else {}),
         **({"layers": {key: dict(value) for key, value in layers.items()}} if layers else {}),
     }

@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..model import Array
 from .allocation import SCOPES
 from .granularity import granularity_of
+from .mirrored import check_mirrored
 
 CRITERIA = {
     "channel": ("magnitude", "l1", "batch_norm", "activation", "obs", "taylor"),
@@ -39,6 +40,7 @@ class Request:
     labels: Array | None
     left_out: set[str]
     own: Mapping[str, float]
+    mirrored: bool = False
 
     @property
     def structured(self) -> bool:
@@ -69,6 +71,8 @@ class Request:
             raise InputError(f"scope: {self.granularity} leaves nothing to share out")
         self._check_sparsities(fixed)
         self._check_data(calibration)
+        repaired = self.repair == "weights" and not self.structured
+        check_mirrored(self.mirrored, repaired, "the repair 'weights' of single weights and blocks")
 
     def _check_sparsities(self, fixed: float | None) -> None:
         _check_sparsity(self.sparsity, "sparsity")

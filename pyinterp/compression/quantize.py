@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from ..errors import InputError
@@ -24,6 +25,7 @@ from .layers import (
     recorded,
     refuse_quantized,
 )
+from .mirrored import check_mirrored, with_mirrored
 from .mixed_precision import chosen_options
 from .opset import raise_opset
 from .quantize_graph import calibrated, placement_of
@@ -44,6 +46,7 @@ def quantize(
     percentile: float = 99.99,
     rounding: str | None = None,
     bias_correction: bool | None = None,
+    mirrored: bool = False,
     equalize: bool = False,
     symmetric_activations: bool = False,
     power_of_two_scales: bool = False,
@@ -67,8 +70,9 @@ def quantize(
     "moving_average" (see `calibration_methods`); percentile: of that method.
     rounding: "nearest", or "gptq", which rounds layer by layer so that outputs change least; not
     given: "gptq" where there are images. bias_correction: give each output channel its mean back;
-    not given: where there are images. equalize: even out the ranges of channels across layers
-    first, where nothing but Relu and pooling stands between two.
+    not given: where there are images. mirrored: use the mirror image of every calibration image as
+    well for these two. equalize: even out the ranges of channels across layers first, where nothing
+    but Relu and pooling stands between two.
     symmetric_activations: zero point 0 for values that are never negative, else 128 (at 7 bits
     64). power_of_two_scales: fixed-point arithmetic; every scale is a power of two.
     max_divergence: mixed precision. While the mean divergence of the answers on calibration images
@@ -105,6 +109,7 @@ def quantize(
     if not isinstance(equalize, bool):
         raise InputError(f"equalize: expected true or false, got {equalize!r}")
     check_limit(max_divergence, has_images)
+    check_mirrored(mirrored, has_images, "repairs from calibration, and there is none")
     refuse_quantized(model, "quantize the float model")
     patterns = pattern_list(ignored, "ignored")
     float_model = _prepared(model)
@@ -134,7 +139,11 @@ def quantize(
             float_model, reference, mode, activations, calibration, cache, images, progress
         )
         chosen = chosen_options(source, options, max_divergence)
-        result = source.quantized(chosen)
+        if mirrored:
+            with with_mirrored(images) as shown:
+                result = replace(source, shown=shown).quantized(chosen)
+        else:
+            result = source.quantized(chosen)
     chosen_bits = {
         label: chosen[label].weight_bits if label in chosen else "float"
         for label, option in options.items()
@@ -149,6 +158,7 @@ def quantize(
         **({"percentile": percentile} if method == "percentile" else {}),
         "rounding": rounding,
         "bias_correction": bias_correction,
+        **({"mirrored": True} if mirrored else {}),
         "equalize": equalize,
         "symmetric_activations": symmetric_activations,
         "power_of_two_scales": power_of_two_scales,

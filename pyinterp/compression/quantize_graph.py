@@ -29,8 +29,8 @@ class Source:
     """A simplified float model with what calibration found, which quantized graphs are made from.
 
     original: the model whose outputs are to be kept: the same graph, before weights were pruned.
-    mode: as `quantize` has it. ranges: of all activations that may be quantized. images: feeds for
-    the repair of layers; empty where there are none.
+    mode: as `quantize` has it. ranges: of all activations that may be quantized. images: feeds;
+    empty where there are none. shown: those for the repair of layers.
     """
 
     model: Model
@@ -39,6 +39,7 @@ class Source:
     activations: ActivationOptions
     ranges: Ranges
     images: Spool
+    shown: Spool
 
     def quantized(self, options: Mapping[str, LayerOptions]) -> Model:
         """options: label -> how a layer is quantized; layers that are not among them stay float."""
@@ -64,7 +65,7 @@ class Source:
         written = write_quantized(model, placement, quantizers, nearest)
         if any(option.needs_images for option in options.values()):
             job = Job(model, original, placement, quantizers, options)
-            written = reconstruct(job, written, self.images)
+            written = reconstruct(job, written, self.shown)
         return dynamic_form(written) if self.mode == "dynamic" else written.model
 
 
@@ -116,7 +117,7 @@ def calibrated(
     missing = [name for name in names if name not in ranges]
     if missing:
         raise InputError(f"calibration_cache: it holds no range of {missing[0]!r}")
-    return Source(model, original, mode, activations, ranges, images)
+    return Source(model, original, mode, activations, ranges, images, images)
 
 
 def _nearest(

@@ -15,7 +15,7 @@ from ..session import Session
 _CLAMPS = frozenset({"Clip", "Relu"})
 # One float kernel alone: float sums differ between kernels, and what is compressed must not depend
 # on which of them costs less on a machine.
-_FORMATS = ("dense_f32", "dense_s8", "dense_s16")
+FORMATS = ("dense_f32", "dense_s8", "dense_s16")
 
 Values = Mapping[str, Array]
 
@@ -71,7 +71,7 @@ class Runner:
                 TensorInfo(info.name, info.dtype, shape)
                 for info, shape in zip(part.inputs, shapes, strict=True)
             )
-            self._session = Session(part.replace(inputs=bound), formats=_FORMATS)
+            self._session = Session(part.replace(inputs=bound), formats=FORMATS)
         return dict(zip(names, self._session.run(None, feeds), strict=True))
 
 

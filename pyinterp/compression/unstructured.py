@@ -16,6 +16,7 @@ from .granularity import F64, Granularity, Mask
 from .importance import row_importance
 from .layers import is_layer
 from .layerwise import LayerRepair, from_matrix, repair_layers
+from .mirrored import with_mirrored
 from .prune_options import Request
 from .sensitivity import divergences
 from .spool import Spool
@@ -41,7 +42,10 @@ def prune_weights(
     for node in folded.nodes:
         if is_layer(folded, node) and node.label not in request.left_out:
             repairs.setdefault(node.label, LayerRepair(fit=request.repair == "weights"))
-    return repair_layers(folded, folded, repairs, images)
+    if not request.mirrored:
+        return repair_layers(folded, folded, repairs, images)
+    with with_mirrored(images) as more:
+        return repair_layers(folded, folded, repairs, more)
 
 
 def _targets(model: Model, left_out: set[str], own: Mapping[str, float]) -> list[Target]:

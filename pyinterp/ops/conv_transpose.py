@@ -99,9 +99,13 @@ def _scattered(
     y = np.zeros(size_checked((n, channels, *spatial), x.dtype), x.dtype)
     columns = x.reshape(n, group, c // group, math.prod(x.shape[2:]))
     weights = w.reshape(group, c // group, w.shape[1], *window.kernel)
+    depthwise = c == group and w.shape[1] == 1
     for tap in window.taps():
         index: tuple[Any, ...] = (..., *tap)
-        products = np.matmul(weights[index].transpose(0, 2, 1), columns)
+        if depthwise:  # a product of each channel with a number needs no BLAS
+            products = columns * weights[index]
+        else:
+            products = np.matmul(weights[index].transpose(0, 2, 1), columns)
         target = window.at(y, tap)
         target += products.reshape(target.shape)
     crop: tuple[Any, ...] = (
