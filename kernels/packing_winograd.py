@@ -10,10 +10,11 @@ TILE_OUT, TILE_IN = 4, 6  # outputs and inputs of a tile, along each axis
 POSITIONS = TILE_IN * TILE_IN
 TAPS = 9
 
-# Where there are few tiles, reading transformed weights from memory takes longer than to transform
-# them anew in each run, unless products are as fast as those of AVX-512.
-FEW_TILES = 8
-LARGE_WEIGHT = 2**16  # kernels; 4.7 MB when transformed
+# Where there are few tiles, reading large transformed weights from memory takes about as long as to
+# transform them anew in each run, unless products are as fast as those of AVX-512. So many tiles at
+# most, for weights of so many kernels (2^16: 4.7 MB when transformed); they are one block of the C
+# driver, which transforms each weight once.
+FEW_TILES = ((2**18, 64), (2**16, 16))
 
 
 def count_tiles(batch: int, height: int, width: int) -> int:
@@ -23,9 +24,9 @@ def count_tiles(batch: int, height: int, width: int) -> int:
 
 def transforms_in_runs(isa: str, tiles: int, weight: Array) -> bool:
     """Whether the kernel of this instruction set keeps weights [O, C, 3, 3] untransformed."""
-    outputs, channels = weight.shape[:2]
-    few = tiles <= FEW_TILES and outputs * channels >= LARGE_WEIGHT
-    return few and isa in ("avx2", "avxvnni")
+    kernels = weight.shape[0] * weight.shape[1]
+    most = next((most for large, most in FEW_TILES if kernels >= large), 0)
+    return tiles <= most and isa in ("avx2", "avxvnni")
 
 
 def transform_weights(weight: Array) -> Array:

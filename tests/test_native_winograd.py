@@ -135,12 +135,26 @@ def test_few_tiles_many_columns(kernel: Kernel) -> None:
 
 
 @each_backend
-def test_large_weights_and_few_tiles(kernel: Kernel) -> None:
-    """So large that some instruction sets transform them in each run, a part at a time."""
-    x = (2, 267, 6, 7)
-    case = conv_s8("large", x, 250, pads=PADS, x_zp=31, residual="quantized")
-    assert transforms_in_runs("avx2", count_tiles(2, 6, 7), spec_of(case).weight)
+@pytest.mark.parametrize(
+    ("x", "outputs"), [((2, 267, 6, 7), 250), ((1, 270, 13, 16), 250), ((1, 530, 29, 32), 500)]
+)
+def test_large_weights_and_few_tiles(
+    kernel: Kernel, x: tuple[int, int, int, int], outputs: int
+) -> None:
+    """So large that some instruction sets transform them in each run, a part at a time; the last in
+    several blocks of tiles."""
+    case = conv_s8("large", x, outputs, pads=PADS, x_zp=31, residual="quantized", sparsity=0.5)
+    assert transforms_in_runs("avx2", count_tiles(x[0], *x[2:]), spec_of(case).weight)
     judge(kernel, case)
+
+
+def test_weights_are_transformed_once_where_they_are_small_or_tiles_many() -> None:
+    weight = np.zeros((512, 512, 3, 3), np.int8)
+    assert transforms_in_runs("avx2", 64, weight) and transforms_in_runs("avx2", 16, weight[:128])
+    assert not transforms_in_runs("avx2", 65, weight)
+    assert not transforms_in_runs("avx2", 17, weight[:128])
+    assert not transforms_in_runs("avx2", 1, weight[:127])
+    assert not transforms_in_runs("avx512vnni", 1, weight)
 
 
 def test_weight_bytes_are_those_of_the_packed_form() -> None:

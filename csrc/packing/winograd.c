@@ -41,17 +41,21 @@ static void pack_columns(const int8_t *w, int outputs, int channels, int output,
 {
     sp_winograd_weights_fn *transform = choose_transform();
     int8_t taps[PAIRS * TAPS * SP_PAIR_WEIGHTS];
-    int16_t u[SP_POSITIONS * SP_U_STRIDE];
+    int16_t u[SP_CHUNK_POSITIONS * SP_U_STRIDE];
     for (int first = 0; first < channels; first += 2 * PAIRS) {
         const int pairs = SP_MIN((channels - first + 1) / 2, PAIRS);
         for (int pair = 0; pair < pairs; pair++)
             pack_pair(w, outputs, channels, output, first + 2 * pair,
                       taps + pair * TAPS * SP_PAIR_WEIGHTS);
-        transform(taps, pairs, u);
-        for (int position = 0; position < SP_POSITIONS; position++) {
-            int16_t *to = packed + (size_t)position * stride + (size_t)first * (size_t)width;
-            for (int pair = 0; pair < pairs; pair++, to += 2 * width)
-                memcpy(to, u + position * SP_U_STRIDE + pair * SP_PAIR_WEIGHTS, ROW_BYTES);
+        for (int row = 0; row < SP_TILE_IN - 1; row += row == 0 ? 1 : 2) {
+            transform(taps, pairs, row, u);
+            for (int i = 0; i < SP_CHUNK_POSITIONS; i++) {
+                const int of = i < SP_TILE_IN ? row : sp_second_row(row);
+                const int position = of * SP_TILE_IN + i % SP_TILE_IN;
+                int16_t *to = packed + (size_t)position * stride + (size_t)first * (size_t)width;
+                for (int pair = 0; pair < pairs; pair++, to += 2 * width)
+                    memcpy(to, u + i * SP_U_STRIDE + pair * SP_PAIR_WEIGHTS, ROW_BYTES);
+            }
         }
     }
 }

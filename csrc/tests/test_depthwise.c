@@ -13,6 +13,24 @@ static int channel_of(int lane, int nr, int width)
     return nr == 16 ? lane : (lane / 4 % lanes * 16 + lane / (4 * lanes) * 4 + lane % 4) % width;
 }
 
+/* That sp_pack_depthwise makes the same bytes. */
+static void check_packing(const int16_t *w, const sp_conv_shape *s,
+                          const struct sp_ukernel_entry *kernel, const char *packed, size_t size)
+{
+    const int bytes = kernel->weight_bytes, count = s->in_c * s->kernel_h * s->kernel_w;
+    char *given = allocate((size_t)(count * bytes)), *again = allocate(size);
+    for (int i = 0; i < count; i++)
+        if (bytes == 1)
+            given[i] = (char)w[i];
+        else
+            memcpy(given + 2 * i, w + i, 2);
+    sp_pack_depthwise(given, bytes, s->in_c, s->kernel_h, s->kernel_w,
+                      sp_find_band(s, kernel->k_group).rows, s->stride_h, kernel->nr,
+                      kernel->k_group, again);
+    CHECK(memcmp(packed, again, size) == 0);
+    free(given), free(again);
+}
+
 /* depthwise_s8.h has the layout. w: [channels][taps]. */
 static void *pack_chunks(const int16_t *w, const sp_conv_shape *s,
                          const struct sp_ukernel_entry *kernel)
@@ -39,6 +57,7 @@ static void *pack_chunks(const int16_t *w, const sp_conv_shape *s,
         }
         at = chunk.first + chunk.width;
     }
+    check_packing(w, s, kernel, packed, (size_t)(to - packed));
     return packed;
 }
 

@@ -15,8 +15,11 @@
 enum {
     CACHE_BYTES = 512 * 1024, /* of an L2 cache: V and M of a block fill it; or most of it, */
     BLOCK_BYTES = 320 * 1024, /* where weights are few enough to stay there, too */
-    BLOCK_TILES = 48,         /* more only cost cache                               */
-    RUN_TILES = 4,            /* tiles whose sums are requantized together, from L1 */
+    BLOCK_TILES = 48,         /* more only cost cache */
+    /* Where weights are transformed anew for each block: V comes from the L3 cache. */
+    ONCE_BYTES = 2560 * 1024,
+    ONCE_TILES = 64,
+    RUN_TILES = 4, /* tiles whose sums are requantized together, from L1 */
     LINE = 64
 };
 
@@ -101,9 +104,10 @@ static struct job plan_job(const sp_winograd_s8 *p, int threads)
 
     const int bytes = SP_POSITIONS * ((int)job.tile_stride * 2 + SP_BLOCK_COLUMNS * 4);
     const int64_t weight_bytes = (int64_t)2 * SP_POSITIONS * s->in_c * s->out_c;
-    const int room = weight_bytes <= CACHE_BYTES ? BLOCK_BYTES : CACHE_BYTES;
+    const int cached = weight_bytes <= CACHE_BYTES ? BLOCK_BYTES : CACHE_BYTES;
+    const int room = p->transformed ? cached : ONCE_BYTES;
     const int mr = job.kernel->mr, fit = room / bytes / mr * mr;
-    const int most = SP_MAX(SP_MIN(fit, BLOCK_TILES), mr);
+    const int most = SP_MAX(SP_MIN(fit, p->transformed ? BLOCK_TILES : ONCE_TILES), mr);
     split_blocks(&job, most, threads);
     int largest = 0;
     for (int i = 0; i < job.blocks; i++)
@@ -127,7 +131,7 @@ static size_t lay_out(const struct job *job, char *scratch, struct memory *memor
     const size_t v_bytes = SP_POSITIONS * job->position_stride * 2;
     const size_t m_bytes = (size_t)job->block_tiles * SP_POSITIONS * SP_BLOCK_COLUMNS * 4;
     const size_t sum_bytes = SP_TILE_OUT * SP_TILE_OUT * RUN_TILES * SP_BLOCK_COLUMNS * 4;
-    const size_t u_bytes = job->p->transformed ? 0 : SP_POSITIONS * SP_U_STRIDE * 2;
+    const size_t u_bytes = job->p->transformed ? 0 : SP_CHUNK_POSITIONS * SP_U_STRIDE * 2;
     *memory = (struct memory){
         (int16_t *)scratch,
         (int32_t *)(scratch + v_bytes),
@@ -211,9 +215,32 @@ static void multiply(const struct job *job, const int16_t *u, int columns, int t
  * be more than the CPU can wait for. */
 static void fetch(const int8_t *w, int bytes, int position)
 {
-    const int end = bytes * (position + 1) / SP_POSITIONS;
-    for (int i = bytes * position / SP_POSITIONS; i < end; i += LINE)
+    const int end = bytes * (position + 1) / SP_CHUNK_POSITIONS;
+    for (int i = bytes * position / SP_CHUNK_POSITIONS; i < end; i += LINE)
         __builtin_prefetch(w + i, 0, 2);
+}
+
+/* A block of SP_M_COLUMNS columns and two rows of positions, from untransformed weights:
+ * [k / 2][9][16][2]. m: of the columns. */
+static void multiply_rows(const struct job *job, const int8_t *w, int first, int tiles,
+                          size_t m_stride, const struct memory *memory, int32_t *m)
+{
+    const int k = job->p->k_padded;
+    for (int at = 0, depth; at < k; at += depth) {
+        depth = SP_MIN(2 * SP_CHUNK_PAIRS, k - at);
+        const int bytes = depth * SP_TAPS * SP_TAPS * SP_M_COLUMNS;
+        job->stages.weights(w, depth / 2, first, memory->u);
+        w += bytes;
+        for (int i = 0; i < SP_CHUNK_POSITIONS; i++) {
+            const int row = i < SP_TILE_IN ? first : sp_second_row(first);
+            const int position = row * SP_TILE_IN + i % SP_TILE_IN;
+            const int16_t *u = memory->u + i * SP_U_STRIDE;
+            fetch(w, bytes, i);
+            ((sp_winograd_product_fn *)job->kernel->run)(
+                memory->v + (size_t)position * job->position_stride + at, job->tile_stride, tiles,
+                u, depth, SP_M_COLUMNS, u, at == 0, m + position * SP_M_COLUMNS, m_stride);
+        }
+    }
 }
 
 /* The same from untransformed weights: [columns / 16][k / 2][9][16][2]. U of some input channels at
@@ -222,23 +249,13 @@ static void fetch(const int8_t *w, int bytes, int position)
 static void transform_and_multiply(const struct job *job, const int8_t *w, int columns, int tiles,
                                    const struct memory *memory)
 {
-    const int k = job->p->k_padded;
+    static const int first[] = {0, 1, 3};
     const size_t m_stride = (size_t)columns * SP_POSITIONS;
-    for (int column = 0; column < columns; column += SP_M_COLUMNS)
-        for (int at = 0, depth; at < k; at += depth) {
-            depth = SP_MIN(2 * SP_CHUNK_PAIRS, k - at);
-            const int bytes = depth * SP_TAPS * SP_TAPS * SP_M_COLUMNS;
-            job->stages.weights(w, depth / 2, memory->u);
-            w += bytes;
-            for (int position = 0; position < SP_POSITIONS; position++) {
-                const int16_t *u = memory->u + position * SP_U_STRIDE;
-                fetch(w, bytes, position);
-                ((sp_winograd_product_fn *)job->kernel->run)(
-                    memory->v + (size_t)position * job->position_stride + at, job->tile_stride,
-                    tiles, u, depth, SP_M_COLUMNS, u, at == 0,
-                    memory->m + column * SP_POSITIONS + position * SP_M_COLUMNS, m_stride);
-            }
-        }
+    const size_t bytes = (size_t)job->p->k_padded * SP_TAPS * SP_TAPS * SP_M_COLUMNS;
+    for (int column = 0; column < columns; column += SP_M_COLUMNS, w += bytes)
+        for (int i = 0; i < 3; i++)
+            multiply_rows(job, w, first[i], tiles, m_stride, memory,
+                          memory->m + column * SP_POSITIONS);
 }
 
 /* ---- outputs ---- */

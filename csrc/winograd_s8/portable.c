@@ -10,9 +10,9 @@ void sp_winograd_input_portable(const uint8_t *const *pixel, int channels, int16
     transform_input(pixel, channels, v, position_stride);
 }
 
-void sp_winograd_weights_portable(const int8_t *w, int pairs, int16_t *u)
+void sp_winograd_weights_portable(const int8_t *w, int pairs, int first, int16_t *u)
 {
-    transform_weights(w, pairs, u);
+    transform_weights(w, pairs, first, u);
 }
 
 void sp_winograd_output_portable(const int32_t *m, int columns, int32_t *sum, size_t row_stride,

@@ -101,32 +101,56 @@ SP_INLINE void weight_axis(const wide *g, wide six, wide *u, int stride)
     u[5 * stride] = g[2] * six;
 }
 
-SP_INLINE void weight_vectors(const int8_t *w, wide six, int16_t *u)
+/* Two rows of G of three values, see sp_winograd_weights_fn. */
+SP_INLINE void weight_rows(const wide *g, wide six, int first, wide *one, wide *other)
 {
-    wide half[SP_TILE_IN * SP_TAPS];
+    if (first == 0) {
+        *one = g[0] * six;
+        *other = g[2] * six;
+    } else {
+        const wide even = first == 1 ? g[0] + g[2] : g[0] + g[2] * 4;
+        const wide odd = first == 1 ? g[1] : g[1] + g[1];
+        *one = even + odd;
+        *other = even - odd;
+    }
+}
+
+SP_INLINE void weight_vectors(const int8_t *w, wide six, int first, int16_t *u)
+{
+    wide half[2][SP_TAPS];
     SP_UNROLL for (int j = 0; j < SP_TAPS; j++)
     {
         wide g[SP_TAPS];
         SP_UNROLL for (int i = 0; i < SP_TAPS; i++) g[i] =
             widen_weights(w + (i * SP_TAPS + j) * SP_PAIR_WEIGHTS);
-        weight_axis(g, six, half + j, SP_TAPS);
+        weight_rows(g, six, first, &half[0][j], &half[1][j]);
     }
-    SP_UNROLL for (int i = 0; i < SP_TILE_IN; i++)
+    SP_UNROLL for (int i = 0; i < 2; i++)
     {
         wide row[SP_TILE_IN];
-        weight_axis(half + i * SP_TAPS, six, row, 1);
+        weight_axis(half[i], six, row, 1);
         SP_UNROLL for (int j = 0; j < SP_TILE_IN; j++)
             memcpy(u + (i * SP_TILE_IN + j) * SP_U_STRIDE, &row[j], sizeof row[j]);
     }
 }
 
-SP_INLINE void transform_weights(const int8_t *w, int pairs, int16_t *u)
+SP_INLINE void weight_pairs(const int8_t *w, int pairs, wide six, int first, int16_t *u)
+{
+    for (; pairs > 0; pairs--, w += SP_TAPS * SP_TAPS * SP_PAIR_WEIGHTS, u += SP_PAIR_WEIGHTS)
+        for (int lane = 0; lane < SP_PAIR_WEIGHTS; lane += INPUT_LANES)
+            weight_vectors(w + lane, six, first, u + lane);
+}
+
+SP_INLINE void transform_weights(const int8_t *w, int pairs, int first, int16_t *u)
 {
     wide six = (wide){0} + 6;
     SP_PIN(six);
-    for (; pairs > 0; pairs--, w += SP_TAPS * SP_TAPS * SP_PAIR_WEIGHTS, u += SP_PAIR_WEIGHTS)
-        for (int lane = 0; lane < SP_PAIR_WEIGHTS; lane += INPUT_LANES)
-            weight_vectors(w + lane, six, u + lane);
+    if (first == 0)
+        weight_pairs(w, pairs, six, 0, u);
+    else if (first == 1)
+        weight_pairs(w, pairs, six, 1, u);
+    else
+        weight_pairs(w, pairs, six, 3, u);
 }
 
 /* A' of six values m to four, `stride` apart. */

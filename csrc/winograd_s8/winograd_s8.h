@@ -41,11 +41,12 @@ enum {
     SP_M_COLUMNS = 16,     /* M of a tile: [columns / 16][36][16] */
     SP_BLOCK_COLUMNS = 64, /* output channels whose M exists at a time */
     SP_V_CHANNELS = 32,    /* rows of V are whole multiples of so many channels */
-    /* U that is made while it is used: of SP_CHUNK_PAIRS pairs of input channels by SP_M_COLUMNS
-     * output channels at a time, [36][pairs][SP_M_COLUMNS][2]. A line lies between the positions,
-     * so that they do not share cache sets. */
+    /* U that is made while it is used, in the L1 cache: two rows of it, of SP_CHUNK_PAIRS pairs of
+     * input channels by SP_M_COLUMNS output channels at a time, [12][pairs][SP_M_COLUMNS][2]. A
+     * line lies between the positions, so that they do not share cache sets. */
     SP_PAIR_WEIGHTS = 2 * SP_M_COLUMNS,
-    SP_CHUNK_PAIRS = 32,
+    SP_CHUNK_PAIRS = 128,
+    SP_CHUNK_POSITIONS = 2 * SP_TILE_IN,
     SP_U_STRIDE = SP_CHUNK_PAIRS * SP_PAIR_WEIGHTS + 32
 };
 #define SP_INVERSE_OF_9 954437177U /* modulo 2^32 */
@@ -56,9 +57,12 @@ enum {
 typedef void sp_winograd_input_fn(const uint8_t *const *pixel, int channels, int16_t *v,
                                   size_t position_stride);
 
-/* U of at most SP_CHUNK_PAIRS pairs. w: [pairs][9][SP_M_COLUMNS][2]. Position i is written at u + i
- * * SP_U_STRIDE. */
-typedef void sp_winograd_weights_fn(const int8_t *w, int pairs, int16_t *u);
+/* Two rows of U that share steps, of at most SP_CHUNK_PAIRS pairs: `first` is 0 (rows 0 and 5), 1
+ * (1 and 2) or 3 (3 and 4). w: [pairs][9][SP_M_COLUMNS][2]. The twelve positions are written
+ * SP_U_STRIDE apart. */
+typedef void sp_winograd_weights_fn(const int8_t *w, int pairs, int first, int16_t *u);
+/* The other one of two rows. */
+SP_INLINE int sp_second_row(int first) { return first == 0 ? SP_TILE_IN - 1 : first + 1; }
 
 /* A micro-kernel of kernels.def: M of one position for many tiles. m[i][j] (+)= sum_k v[i][k]
  * u[k][j], i < rows, j < columns, modulo 2^32; begin: m is set, not added to. v: row i at v + i *
