@@ -214,7 +214,7 @@ def bench_kernel(benchmark: Any, kernel: Kernel, what: Layer | Case, threads: in
     inputs = [np.ascontiguousarray(to_layout(x, layout)) for x in case.inputs()]
     output = np.empty(step.output.shape, step.output.dtype)
     step.run(inputs, output)  # Numba compiles here
-    check_result(case, from_layout(output, layout, case.channels), kernel)
+    check_result(case, from_layout(output, layout, case.result), kernel)
     benchmark(step.execute, inputs, output)
     if benchmark.stats is not None:  # --benchmark-disable
         _report(benchmark, kernel, case, threads, step.detail)

@@ -30,6 +30,7 @@ static const struct {
     [SP_TABLE_S8] = {sp_op_table_s8, NULL},
     [SP_TRANSPOSE] = {sp_op_transpose, NULL},
     [SP_NC4HW4] = {sp_op_nc4hw4, NULL},
+    [SP_SLAB] = {sp_op_slab, NULL},
     [SP_SELECT_CHANNELS] = {sp_op_select_channels, NULL},
     [SP_MAX_POOL_F32] = {sp_op_max_pool_f32, NULL},
     [SP_AVERAGE_POOL_F32] = {sp_op_average_pool_f32, NULL},

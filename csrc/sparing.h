@@ -217,16 +217,14 @@ enum {
     SP_CSR_GATHERED, /* 1x1: each block's input is copied first; lanes are the batch's outputs */
     SP_CSR_PLANES,   /* else: a padded copy of the input, one plane for each phase of the stride;
                         lanes run over output rows, and over the padding between rows and images  */
-    SP_CSR_TAPS, /* float32: of each block's input a copy for every phase of the stride and every
-                    column of taps; lanes run over an image's output rows                     */
 };
 typedef struct {
     int source;
     int images;                     /* images a pass                                       */
     int row_width, image_lanes;     /* lanes from an output row, an image, to the next     */
-    int phases_h, phases_w;         /* SP_CSR_PLANES, TAPS: planes, copies of a channel    */
+    int phases_h, phases_w;         /* SP_CSR_PLANES: planes of a channel                    */
     int phase_lanes, channel_lanes; /* lanes from one of these, from one channel to the next */
-    int block;                      /* lanes of a whole block; float32: at most mr               */
+    int block;                      /* lanes of a whole block                                */
 } sp_csr_lanes;
 
 /* `steps` entries, all of output channel `row`. A row may consist of several segments. */
@@ -288,12 +286,15 @@ typedef struct {
     int has_residual;
 } sp_winograd_f32;
 
-/* Sparse float32 convolution, nchw: clamp(conv + bias + residual). */
+/* Sparse float32 convolution of slabs: clamp(conv + bias + residual). A slab is SP_SLAB_WIDTH
+ * neighbouring pixels of the whole batch, [channels][SP_SLAB_WIDTH]; lanes beyond the last pixel
+ * may hold anything. Entries count lanes: in_place, which is for 1x1 with stride 1 and no padding,
+ * from the first of their part's channels, else in [channels of the part][taps][SP_SLAB_WIDTH]. */
+enum { SP_SLAB_WIDTH = 64 };
 typedef struct {
     sp_conv_shape shape;
-    sp_csr_lanes lanes;
     sp_csr_matrix matrix;
-    int ukernel;
+    int ukernel, in_place;
     const float *bias; /* [O] */
     float lo, hi;
     int has_residual;
@@ -396,7 +397,7 @@ typedef struct {
 
 /* clamp(a + b), or clamp(a * b) where product is 1; sizes as in sp_mul_s8. */
 typedef struct {
-    int batch, pixels, channels, nhwc, b_broadcast, product;
+    int batch, pixels, channels, nhwc, slab, b_broadcast, product;
     float lo, hi;
 } sp_binary_f32;
 
@@ -478,6 +479,12 @@ typedef struct {
     int batch, rows, columns, element_bytes; /* 1 or 4 */
 } sp_transpose;
 
+/* nhwc or nchw <-> slabs of float32. */
+typedef struct {
+    int batch, channels, pixels; /* of an image */
+    int nhwc, to_slab;           /* the other order; 1: into slabs, 0: out of them */
+} sp_slab;
+
 /* nhwc or nchw <-> nc4hw4, [batch][(channels + 3) / 4][pixels][4]; channels beyond the last one
  * become 0. */
 typedef struct {
@@ -509,6 +516,7 @@ enum {
     SP_TABLE_S8,
     SP_TRANSPOSE,
     SP_NC4HW4,
+    SP_SLAB,
     SP_SELECT_CHANNELS,
     SP_MAX_POOL_F32,
     SP_AVERAGE_POOL_F32,

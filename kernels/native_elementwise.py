@@ -49,7 +49,7 @@ def plain_step(
 ) -> NativeStep:
     """The step of an operator whose inputs all have one dtype. keep: what params points to."""
     output = output_shape(spec, shapes)
-    check_size(output, *shapes)
+    check_size(*(in_layout(shape, layout) for shape in (output, *shapes)))
     return NativeStep(
         op,
         params,
@@ -175,20 +175,24 @@ def transpose(
 ) -> NativeStep:
     """Change the memory order of an activation of logical shape [N, C, H, W].
 
-    dtype: of 1 or 4 bytes; 1 where nc4hw4 is one of the orders. Raises ModelError for another rank,
-    element size or equal layouts.
+    dtype: of 1 or 4 bytes; nc4hw4 is for 1, slab for 4. Raises ModelError for another rank, element
+    size or equal layouts.
     """
-    words = "nc4hw4" in (source, target)
-    if len(shape) != 4 or source == target or dtype.itemsize not in ((1,) if words else (1, 4)):
+    words, slabs = "nc4hw4" in (source, target), "slab" in (source, target)
+    sizes = [size for size, no in ((1, slabs), (4, words)) if not no]
+    if len(shape) != 4 or source == target or dtype.itemsize not in sizes:
         raise ModelError(
-            f"expected [N, C, H, W] of 1- or 4-byte elements (nc4hw4: 1) and two layouts, got "
-            f"{dtype}{list(shape)} from {source} to {target}"
+            f"expected [N, C, H, W] of 1- or 4-byte elements (nc4hw4: 1, slab: 4) and two layouts, "
+            f"got {dtype}{list(shape)} from {source} to {target}"
         )
-    check_size(shape)
+    check_size(shape, in_layout(shape, source), in_layout(shape, target))
     batch, channels, height, width = shape
     pixels = height * width
-    op, other = lib.SP_TRANSPOSE, source if target == "nc4hw4" else target
-    if words and (other == "nchw" or channels % WORD):
+    op, other = lib.SP_TRANSPOSE, source if target in ("nc4hw4", "slab") else target
+    if slabs:
+        op, fields = lib.SP_SLAB, [batch, channels, pixels, other == "nhwc", target == "slab"]
+        params = ffi.new("sp_slab *", fields)
+    elif words and (other == "nchw" or channels % WORD):
         op = lib.SP_NC4HW4
         fields = [batch, channels, pixels, other == "nhwc", target == "nc4hw4"]
         params = ffi.new("sp_nc4hw4 *", fields)

@@ -12,7 +12,7 @@ from ..ops.fused_shapes import input_dtype, output_shape
 from ._native import ffi, lib
 from .native import CData, NativeStep, aligned, pointer
 from .native_elementwise import check_size, elements, plain_step
-from .step import Array, Layout, Shape
+from .step import Array, Layout, Shape, in_layout
 
 
 def _check_sources(index: Array, size: int, least: int) -> None:
@@ -162,6 +162,6 @@ def prelu_f32(
     check_size(*shapes)
     slope = aligned(spec.slope)
     params = ffi.new("sp_prelu_f32 *")
-    _sizes(params, shapes)
+    _sizes(params, [in_layout(shape, layout) for shape in shapes] if layout == "slab" else shapes)
     params.nhwc, params.slope = layout == "nhwc", pointer(slope, "float *")
     return plain_step(spec, shapes, layout, threads, lib.SP_PRELU_F32, params, [slope])

@@ -12,7 +12,7 @@ from ..ops.fused_shapes import input_dtype, output_shape
 from ._native import ffi, lib
 from .native import NativeStep, pointer
 from .native_elementwise import MAX_INPUTS, plain_step
-from .step import Layout, Shape
+from .step import SLAB, Layout, Shape, in_layout
 
 RUN_CHANNELS = 8  # mean length from which copying runs beats going one by one
 
@@ -61,8 +61,12 @@ def concat_f32(
     if len(shapes) > MAX_INPUTS:
         raise ModelError(f"expected at most {MAX_INPUTS} inputs of a Concat, got {len(shapes)}")
     batch, channels, height, width = output_shape(spec, shapes)
-    # rows of one image (nchw) or of one pixel (nhwc)
-    outer, unit = (batch * height * width, 4) if layout == "nhwc" else (batch, 4 * height * width)
+    # rows of one image (nchw), of one pixel (nhwc) or of one slab
+    outer, unit = batch, 4 * height * width
+    if layout == "nhwc":
+        outer, unit = batch * height * width, 4
+    elif layout == "slab":
+        outer, unit = in_layout(shapes[0], layout)[0], 4 * SLAB
     parts = ffi.new("sp_concat_part[]", len(shapes))
     offset = 0
     for part, shape in zip(parts, shapes, strict=True):

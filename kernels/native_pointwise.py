@@ -11,7 +11,7 @@ from ..ops.fused_shapes import output_shape
 from ._native import ffi, lib
 from .native import NativeStep, aligned, pointer
 from .native_elementwise import MAX_ELEMENTS, elements, fill_shape, plain_step
-from .step import Layout, Shape
+from .step import Layout, Shape, in_layout
 
 FUNCTIONS = {
     "clip": lib.SP_CLIP,
@@ -62,7 +62,8 @@ def _binary(
     params.batch = first[0] if first else 1
     params.channels = first[1] if len(first) > 1 else 1
     params.pixels = elements(first[2:])
-    params.nhwc, params.b_broadcast = layout == "nhwc", shapes[1] != first
+    params.nhwc, params.slab = layout == "nhwc", layout == "slab" and len(first) == 4
+    params.b_broadcast = shapes[1] != first
     params.product, params.lo, params.hi = isinstance(spec, fs.MulF32), spec.lo, spec.hi
     return plain_step(spec, shapes, layout, threads, lib.SP_BINARY_F32, params)
 
@@ -78,6 +79,6 @@ def mul_f32(spec: fs.MulF32, shapes: Sequence[Shape], layout: Layout, threads: i
 def activation_f32(
     spec: fs.ActivationF32, shapes: Sequence[Shape], layout: Layout, threads: int
 ) -> NativeStep:
-    fields = [elements(shapes[0]), FUNCTIONS[spec.function], spec.a, spec.b]
+    fields = [elements(in_layout(shapes[0], layout)), FUNCTIONS[spec.function], spec.a, spec.b]
     params = ffi.new("sp_activation_f32 *", fields)
     return plain_step(spec, shapes, layout, threads, lib.SP_ACTIVATION_F32, params)

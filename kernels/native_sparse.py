@@ -1,4 +1,4 @@
-"""C kernels of sparse convolutions, channels first: of single weights (csrc/conv_csr), and of
+"""C kernels of sparse int8 convolutions, channels first: of single weights (csrc/conv_csr), and of
 blocks of four input channels (csrc/conv_block)."""
 
 from __future__ import annotations
@@ -7,11 +7,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..errors import ModelError
 from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
-from ..ops.fused_spec import ConvF32, ConvS8, GemmS8, conv_of
+from ..ops.fused_spec import ConvS8, GemmS8, conv_of
 from ._native import ffi, lib
 from .csr_lanes import Lanes, plan_lanes, tap_offsets
 from .native import CData, NativeStep, Ukernel, pointer, ukernels
@@ -21,22 +19,19 @@ from .packing_csr import PackedCsr, find_blocks, find_nonzeros, pack_csr, panels
 from .step import WORD, Array, ArraySpec, Layout, Shape, in_layout
 from .sums import count_nonzeros, count_weights
 
-L1_BYTES, L1_BYTES_F32 = 24 * 1024, 32 * 1024  # of the input; float: what else is used passes by
+L1_BYTES = 24 * 1024  # of the input
 # Non-zeros of a segment, below which loading and storing its sums costs more.
-MIN_STEPS, MIN_STEPS_S8 = 12, 100
+MIN_STEPS = 100
 TOGETHER = 16  # SP_CSR_TOGETHER in csrc/conv_csr/csr.h
 SOURCES = {
     "in place": lib.SP_CSR_IN_PLACE,
     "gathered": lib.SP_CSR_GATHERED,
     "planes": lib.SP_CSR_PLANES,
-    "taps": lib.SP_CSR_TAPS,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """What int8 and float32 have in common."""
-
     kernel: Ukernel
     output: Shape
     lanes: Lanes
@@ -44,25 +39,20 @@ class _Prepared:
     keep: list[Array]  # what the struct's matrix points to
 
 
-def _channel_block(lanes: Lanes, spec: ConvS8 | ConvF32) -> int:
+def _channel_block(lanes: Lanes, spec: ConvS8) -> int:
     """Input channels of a segment: their part of a block fits L1, unless segments get too short."""
     # within a slab of a block all lanes are read, of planes those that its taps reach
     reach = int(tap_offsets(lanes, spec.window).max())
     touched = min(lanes.channel_lanes, lanes.block + reach)
     per_channel = count_nonzeros(spec.weight) / math.prod(spec.weight.shape[:2])
-    l1_bytes = L1_BYTES_F32 if isinstance(spec, ConvF32) else L1_BYTES
-    fits_l1 = max(1, l1_bytes // (spec.weight.itemsize * touched))
+    fits_l1 = max(1, L1_BYTES // touched)
     channels = spec.weight.shape[1]
-    if isinstance(spec, ConvF32):
-        channels *= spec.groups
-        most = max(fits_l1, math.ceil(MIN_STEPS / max(per_channel, 1e-6)))
-        return math.ceil(channels / math.ceil(channels / most))
-    most = max(1, int(channels * per_channel / MIN_STEPS_S8))
+    most = max(1, int(channels * per_channel / MIN_STEPS))
     return math.ceil(channels / min(math.ceil(channels / fits_l1), most))
 
 
 def _pack(
-    spec: ConvS8 | ConvF32,
+    spec: ConvS8,
     kernel: Ukernel,
     lanes: Lanes,
     channels: int,
@@ -72,13 +62,13 @@ def _pack(
     """channels: of the input, in the unit of lanes. together: rows that stay in one panel."""
     taps = tap_offsets(lanes, spec.window)
     # padded taps hold the zero point, which may lie above x_max
-    x_max = max(spec.x_max, spec.x_zero_point) if isinstance(spec, ConvS8) else 0
+    x_max = max(spec.x_max, spec.x_zero_point)
     channel_block = channels
     if kernel.op == "conv_block_s8":
         x_max = x_max if kernel.isa == "avx2" else 0  # the others do not add in int16
         nonzeros = find_blocks(spec.weight, spec.groups, lanes.channel_lanes, taps, x_max)
     else:
-        if isinstance(spec, ConvF32) or spec.groups == 1:  # groups read few channels
+        if spec.groups == 1:  # groups read few channels
             channel_block = _channel_block(lanes, spec)
         given = spec.weight, spec.groups, lanes.channel_lanes, taps, channel_block
         nonzeros = find_nonzeros(*given)
@@ -86,7 +76,7 @@ def _pack(
 
 
 def _prepare(
-    spec: ConvS8 | ConvF32,
+    spec: ConvS8,
     shapes: Sequence[Shape],
     op: str,
     threads: int,
@@ -102,8 +92,7 @@ def _prepare(
     if op == "conv_block_s8":  # words of channels stand for channels
         x = (x[0], x[1] // WORD, *x[2:])
         entries, lane_bytes, together = count_weights(spec.weight).blocks, WORD, WORD
-    floats = isinstance(spec, ConvF32)
-    lanes = plan_lanes(spec.window, x, entries, lane_bytes, nhwc, floats)
+    lanes = plan_lanes(spec.window, x, entries, lane_bytes, nhwc)
     if lanes.source == "planes" and lanes.channel_lanes * x[1] > 2**31 - 1:
         raise ModelError(
             f"sparse convolution: an input of shape {list(shapes[0])} padded by "
@@ -127,7 +116,7 @@ def _prepare(
 
 
 def _step(
-    spec: ConvS8 | ConvF32,
+    spec: ConvS8,
     shapes: Sequence[Shape],
     layout: Layout,
     threads: int,
@@ -137,7 +126,7 @@ def _step(
 ) -> NativeStep:
     source = "transposed" if layout == "nhwc" else prepared.lanes.source
     detail = f"{prepared.kernel.name}, {source}"
-    if prepared.kernel.isa == "avx2" and isinstance(spec, ConvS8):
+    if prepared.kernel.isa == "avx2":
         detail += f", windows of {prepared.packed.window}"
     return NativeStep(
         op,
@@ -201,15 +190,3 @@ def gemm_csr_s8(spec: GemmS8, shapes: Sequence[Shape], layout: Layout, threads: 
     step.inputs = (ArraySpec(shapes[0], input_dtype(spec)),)
     step.output = ArraySpec(output, output_dtype(spec))
     return step
-
-
-def conv_csr_f32(
-    spec: ConvF32, shapes: Sequence[Shape], layout: Layout, threads: int
-) -> NativeStep:
-    params = ffi.new("sp_conv_csr_f32 *")
-    prepared = _prepare(spec, shapes, "conv_csr_f32", threads, params)
-    bias = np.array(spec.bias, np.float32)
-    prepared.keep.append(bias)
-    params.bias, params.lo, params.hi = pointer(bias, "float *"), spec.lo, spec.hi
-    params.has_residual = spec.has_residual
-    return _step(spec, shapes, layout, threads, lib.SP_CONV_CSR_F32, params, prepared)

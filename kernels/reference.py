@@ -10,7 +10,7 @@ import numpy as np
 from ..ops import fused
 from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
 from ..ops.fused_spec import Spec
-from .step import WORD, Array, ArraySpec, Layout, Shape, Step, in_layout
+from .step import SLAB, WORD, Array, ArraySpec, Layout, Shape, Step, in_layout
 
 
 class ReferenceStep(Step):
@@ -29,24 +29,33 @@ def reference(spec: Spec, shapes: Sequence[Shape], layout: Layout, threads: int)
     return ReferenceStep(spec, shapes)
 
 
-def to_nchw(array: Array, layout: Layout, channels: int) -> Array:
-    """A view or copy of an activation [N, C, H, W] that is in `layout`; other ranks as they are."""
-    if layout == "nhwc" and array.ndim == 4:
+def to_nchw(array: Array, layout: Layout, shape: Shape) -> Array:
+    """A view or copy of an activation of logical shape [N, C, H, W] that is in `layout`; other
+    ranks as they are."""
+    if len(shape) != 4 or layout == "nchw":
+        return array
+    if layout == "nhwc":
         return array.transpose(0, 3, 1, 2)
-    if layout == "nc4hw4" and array.ndim == 5:
-        batch, words, height, width, each = array.shape
-        planes = array.transpose(0, 1, 4, 2, 3).reshape(batch, words * each, height, width)
-        return planes[:, :channels]
-    return array
+    batch, channels, height, width = shape
+    if layout == "slab":
+        pixels = array.transpose(0, 2, 1).reshape(-1, channels)[: batch * height * width]
+        return pixels.reshape(batch, height, width, channels).transpose(0, 3, 1, 2)
+    planes = array.transpose(0, 1, 4, 2, 3).reshape(batch, -1, height, width)
+    return planes[:, :channels]
 
 
 def from_nchw(array: Array, layout: Layout) -> Array:
-    """A view or copy in `layout` of an activation [N, C, H, W]; other ranks as they are."""
+    """A view or copy in `layout` of an activation [N, C, H, W]; other ranks as they are. What
+    stands for no pixel or channel is zero."""
     if array.ndim != 4 or layout == "nchw":
         return array
     if layout == "nhwc":
         return array.transpose(0, 2, 3, 1)
     batch, channels, height, width = array.shape
+    if layout == "slab":
+        pixels = array.transpose(0, 2, 3, 1).reshape(-1, channels)
+        slabs = np.pad(pixels, ((0, -len(pixels) % SLAB), (0, 0))).reshape(-1, SLAB, channels)
+        return slabs.transpose(0, 2, 1)
     padded = np.pad(array, ((0, 0), (0, -channels % WORD), (0, 0), (0, 0)))
     return padded.reshape(batch, -1, WORD, height, width).transpose(0, 1, 3, 4, 2)
 
@@ -55,10 +64,10 @@ class TransposeStep(Step):
     """Change the layout of an activation with NumPy."""
 
     def __init__(self, shape: Shape, before: Layout, after: Layout, dtype: np.dtype[Any]) -> None:
-        self._channels, self._before, self._after = shape[1], before, after
+        self._shape, self._before, self._after = shape, before, after
         self.inputs = (ArraySpec(in_layout(shape, before), dtype),)
         self.output = ArraySpec(in_layout(shape, after), dtype)
 
     def execute(self, inputs: Sequence[Array], output: Array) -> None:
-        planes = to_nchw(inputs[0], self._before, self._channels)
+        planes = to_nchw(inputs[0], self._before, self._shape)
         output[...] = from_nchw(planes, self._after)

@@ -61,7 +61,9 @@ BOTH: tuple[Layout, ...] = ("nhwc", "nchw")
 NHWC: tuple[Layout, ...] = ("nhwc",)
 NCHW: tuple[Layout, ...] = ("nchw",)
 NC4HW4: tuple[Layout, ...] = ("nc4hw4",)
+SLAB: tuple[Layout, ...] = ("slab",)
 U8: tuple[Layout, ...] = (*BOTH, "nc4hw4")  # operators on uint8 that see no order
+F32: tuple[Layout, ...] = (*BOTH, "slab")  # and on float32
 
 KERNELS: tuple[Kernel, ...] = (
     Kernel(fs.ConvS8, "dense_s8", "c", NHWC, "native_dense:conv_s8"),
@@ -89,7 +91,7 @@ KERNELS: tuple[Kernel, ...] = (
         "native_winograd_f32:winograd_f32",
         conditions.winograd_f32,
     ),
-    Kernel(fs.ConvF32, "csr_f32", "c", NCHW, "native_sparse:conv_csr_f32"),
+    Kernel(fs.ConvF32, "csr_f32", "c", SLAB, "native_slab:conv_csr_f32"),
     Kernel(fs.Quantize, "", "c", BOTH, "native_elementwise:quantize"),
     Kernel(fs.Dequantize, "", "c", BOTH, "native_elementwise:dequantize"),
     Kernel(fs.AddS8, "", "c", U8, "native_elementwise:add_s8"),
@@ -106,14 +108,14 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel(fs.NormalizeS8, "", "c", NHWC, "native_images:normalize_s8"),
     Kernel(fs.NormalizeF32, "", "c", NHWC, "native_images:normalize_f32"),
     Kernel(fs.PReluS8, "", "c", BOTH, "native_images:prelu_s8"),
-    Kernel(fs.PReluF32, "", "c", BOTH, "native_images:prelu_f32"),
+    Kernel(fs.PReluF32, "", "c", F32, "native_images:prelu_f32"),
     Kernel(fs.SelectChannels, "", "c", BOTH, "native_movement:select_channels"),
-    Kernel(fs.ConcatF32, "", "c", BOTH, "native_movement:concat_f32"),
+    Kernel(fs.ConcatF32, "", "c", F32, "native_movement:concat_f32"),
     Kernel(fs.MaxPoolF32, "", "c", NHWC, "native_pointwise:max_pool_f32"),
     Kernel(fs.AveragePoolF32, "", "c", NHWC, "native_pointwise:average_pool_f32"),
-    Kernel(fs.AddF32, "", "c", BOTH, "native_pointwise:add_f32"),
-    Kernel(fs.MulF32, "", "c", BOTH, "native_pointwise:mul_f32"),
-    Kernel(fs.ActivationF32, "", "c", BOTH, "native_pointwise:activation_f32"),
+    Kernel(fs.AddF32, "", "c", F32, "native_pointwise:add_f32"),
+    Kernel(fs.MulF32, "", "c", F32, "native_pointwise:mul_f32"),
+    Kernel(fs.ActivationF32, "", "c", F32, "native_pointwise:activation_f32"),
     Kernel(fs.ConvS8, "dense_s8", "numba", NHWC, "jit.conv:conv_s8"),
     Kernel(
         fs.ConvS8, "dense_s8", "numba", NHWC, "jit.depthwise:depthwise_s8", conditions.depthwise_s8

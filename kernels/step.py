@@ -15,9 +15,10 @@ from ..errors import InputError
 
 Array: TypeAlias = npt.NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
-Layout: TypeAlias = Literal["nchw", "nhwc", "nc4hw4"]
+Layout: TypeAlias = Literal["nchw", "nhwc", "nc4hw4", "slab"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 WORD = 4  # channels that nc4hw4 keeps together; it is for uint8 alone
+SLAB = 64  # pixels of a slab (SP_SLAB_WIDTH in csrc/sparing.h); it is for float32 alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,16 @@ class ArraySpec:
 def in_layout(shape: Shape, layout: Layout) -> Shape:
     """The memory shape of a logical [N, C, H, W] activation; other ranks have one layout only.
 
-    nc4hw4 is [N, ceil(C / 4), H, W, 4], where channels beyond the last one hold anything.
+    nc4hw4 is [N, ceil(C / 4), H, W, 4], where channels beyond the last one hold anything. slab is
+    [ceil(N * H * W / 64), C, 64]: all images' pixels in a row, where those beyond the last one hold
+    anything.
     """
     if len(shape) != 4 or layout == "nchw":
         return shape
     if layout == "nhwc":
         return shape[0], shape[2], shape[3], shape[1]
+    if layout == "slab":
+        return -(-shape[0] * shape[2] * shape[3] // SLAB), shape[1], SLAB
     return shape[0], -(-shape[1] // WORD), *shape[2:], WORD
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .cost_cache import any_costs, cache_file, read_costs
+from .cost_slab import slab_work
 from .cost_sparse import is_sparse, memory_seconds, sparse_macs
 from .kernels.conditions import is_depthwise
 from .kernels.grouped import COLUMN_GROUP, groups_to_join, round_up
@@ -67,7 +68,7 @@ GMACS = {
     "conv_f32": (50, 45, 45, 14, 14, 12, 2),
     "winograd_f32": (50, 45, 45, 14, 14, 2, 2),
     "depthwise_f32": (20, 16, 16, 7, 7, 0.75, 2),  # what conv_f32 does with depthwise layers
-    "conv_csr_f32": (25, 23, 23, 6, 6, 14, 2),
+    "conv_csr_f32": (36, 33, 33, 6, 6, 14, 2),
     "reference": (2,) * len(PLACES),
 }
 # Products that an output value of a dense convolution is worth.
@@ -154,6 +155,9 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
             seconds += max(0, weight_bytes - WEIGHT_BYTES_IN_CACHE) / WEIGHT_BYTES_PER_SECOND
     elif isinstance(spec, ConvF32) and operator == "winograd_f32":
         work, more = _winograd_f32(spec, count_tiles(output[0], *output[2:]))
+        seconds += more
+    elif isinstance(spec, ConvF32) and operator == "conv_csr_f32" and kernel.backend == "c":
+        work, more = slab_work(spec, shapes)
         seconds += more
     elif is_sparse(kernel.weight_format):
         work = sparse_macs(spec, shapes, kernel.weight_format)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .kernels.csr_lanes import F32_VECTOR, WIDTH, plan_lanes
+from .kernels.csr_lanes import WIDTH, plan_lanes
 from .kernels.step import WORD
 from .kernels.sums import count_nonzeros, count_weights
 from .ops.fused_spec import ConvF32, ConvS8, GemmS8, Spec, conv_of
@@ -27,6 +27,7 @@ PARTIAL_BLOCKS = {16: 40, 32: 48, WIDTH: WIDTH}
 # Bringing the input into lanes: bytes a second, and seconds for each channel's planes.
 LANE_BYTES_PER_SECOND = 8e9
 PLANE_SECONDS = 3e-8
+F32_VECTOR = 8
 
 
 # Packed int8 non-zeros, or blocks, come from memory at every run; those that L2 does not hold come
@@ -42,11 +43,11 @@ def is_sparse(weight_format: str) -> bool:
 
 def _lanes(spec: ConvS8 | ConvF32, x: Shape, entries: int, element_bytes: int) -> int:
     """Lanes computed for all images. x: shape of the input, in lanes' own channels."""
-    floats = isinstance(spec, ConvF32)
-    lanes = plan_lanes(spec.window, x, entries, element_bytes, floats=floats)
+    if isinstance(spec, ConvF32):
+        out_h, out_w = spec.window.output_size(*x[2:])
+        return -(-x[0] * out_h * out_w // F32_VECTOR) * F32_VECTOR
+    lanes = plan_lanes(spec.window, x, entries, element_bytes)
     passes = -(-x[0] // max(lanes.images, 1))  # a batch may be empty
-    if floats:
-        return passes * -(-lanes.total // F32_VECTOR) * F32_VECTOR
     whole, rest = divmod(lanes.total, WIDTH)
     partial = next(worth for most, worth in PARTIAL_BLOCKS.items() if rest <= most)
     return passes * (whole * WIDTH + (partial if rest else 0))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .cost import saved_costs
+from .kernels.reference import from_nchw, to_nchw
 from .kernels.registry import Backend, available_backends
 from .kernels.step import Layout, Step
 from .lower import lower
@@ -107,15 +108,11 @@ def _error(
 ) -> float:
     """The largest error of a step, in units of its bound; infinite where a value is not finite."""
     output = np.empty(step.output.shape, step.output.dtype)
-    step.run([_in_memory(x, layout) for x in inputs], output)
-    exact, bound = (_in_memory(a, layout) for a in exact_and_bound(operator, spec, *inputs))
-    error = np.abs(output - exact) / np.maximum(bound, np.finfo(np.float64).tiny)
+    step.run([np.ascontiguousarray(from_nchw(x, layout)) for x in inputs], output)
+    exact, bound = exact_and_bound(operator, spec, *inputs)
+    got = to_nchw(output, layout, exact.shape)
+    error = np.abs(got - exact) / np.maximum(bound, np.finfo(np.float64).tiny)
     return float(error.max()) if np.isfinite(error).all() else float("inf")
-
-
-def _in_memory(array: Array, layout: Layout) -> Array:
-    """A logical (NCHW) array in a layout."""
-    return np.ascontiguousarray(array.transpose(0, 2, 3, 1) if layout == "nhwc" else array)
 
 
 def _reference(operation: Operation, inputs: Sequence[Array]) -> Sequence[Array]:

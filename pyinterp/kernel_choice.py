@@ -93,6 +93,8 @@ def layouts_of(spec: ArraySpec) -> tuple[Layout, ...]:
         found.append("nhwc")
     if spec.dtype == np.uint8 and (channels % WORD or pixels > 1):
         found.append("nc4hw4")
+    if spec.dtype == np.float32:
+        found.append("slab")
     return tuple(found)
 
 
@@ -104,7 +106,9 @@ def choose(
     formats: weight formats to choose among where a layer has several; None for all.
     """
     options = [options_of(op, lowered.values, backend, costs, formats) for op in lowered.operations]
-    values = list(_values(lowered, costs))
+    wanted = _wanted_layouts(options)
+    options = [[o for o in row if o.layout in wanted] if len(row) > 1 else row for row in options]
+    values = list(_values(lowered, costs, wanted))
     around: list[list[_Value]] = [[] for _ in options]
     for value in values:
         for i in {value.producer, *value.consumers} - {-1}:
@@ -119,6 +123,18 @@ def choose(
     if dense != hopeful:
         results.append(_improve(problem, _cheapest(replace(problem, options=dense))))
     return min(results, key=lambda chosen: _total(problem, chosen)), options
+
+
+def _wanted_layouts(options: Sequence[Sequence[Option]]) -> Collection[Layout]:
+    """The common ones, and those that a layer with weights can take: the other operators take more,
+    but only to stand between such layers."""
+    common: set[Layout] = {"nchw", "nhwc"}
+    return common.union(
+        option.layout
+        for row in options
+        for option in row
+        if option.kernel is not None and option.kernel.weight_format
+    )
 
 
 def _hopeful(row: Sequence[Option], limit: float) -> Sequence[Option]:
@@ -180,7 +196,7 @@ def options_of(
     ]
 
 
-def _values(lowered: Lowered, costs: Costs) -> Iterator[_Value]:
+def _values(lowered: Lowered, costs: Costs, wanted: Collection[Layout]) -> Iterator[_Value]:
     made = {name: i for i, op in enumerate(lowered.operations) for name in op.outputs}
     read: dict[str, list[int]] = {}
     for i, op in enumerate(lowered.operations):
@@ -190,7 +206,7 @@ def _values(lowered: Lowered, costs: Costs) -> Iterator[_Value]:
         consumers = read.get(name, [])
         if name in lowered.outputs:
             consumers.append(-1)
-        layouts = layouts_of(spec)
+        layouts = [layout for layout in layouts_of(spec) if layout in wanted]
         if len(layouts) == 1 or not consumers:
             continue
         seconds = {pair: costs.transpose(spec, *pair) for pair in permutations(layouts, 2)}
@@ -210,6 +226,7 @@ def _cheapest(problem: _Problem) -> list[Option]:
         lambda o: o.seconds + (o.layout != "nhwc"),
         lambda o: o.seconds + (o.layout != "nchw"),
         lambda o: o.seconds + (o.layout != "nc4hw4"),
+        lambda o: o.seconds + (o.layout != "slab"),
     )
     firsts = [[min(row, key=start) for row in problem.options] for start in starts]
     different = {tuple(map(id, first)): first for first in firsts}

@@ -55,9 +55,9 @@ class Case:
     values: Values = "uniform"
 
     @property
-    def channels(self) -> int:
-        """Of the result; 0 where it has no such axis."""
-        return sum(output_shape(self.spec, self.shapes)[1:2])
+    def result(self) -> Shape:
+        """The logical (NCHW) shape of the result."""
+        return output_shape(self.spec, self.shapes)
 
     def inputs(self) -> list[fs.Array]:
         """The inputs, NCHW; the same at every call."""

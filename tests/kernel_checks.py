@@ -23,7 +23,8 @@ from sparing.ops.winograd_bound import exact_and_bound
 
 GUARD = 80  # bytes; a multiple of 16 alone, as NumPy's own arrays are aligned
 _GUARD_BYTE = 0xA5
-FILL = np.uint8(0x5A)  # of nc4hw4's channels beyond the last one, which may hold anything
+# of nc4hw4's channels beyond the last one, which may hold anything; slabs hold NaN there
+FILL = np.uint8(0x5A)
 
 
 def require(backend: registry.Backend) -> None:
@@ -73,16 +74,27 @@ def to_layout(array: Array, layout: Layout) -> Array:
         for channel in range(array.shape[1]):
             words[:, channel // 4, :, :, channel % 4] = array[:, channel]
         return words
+    if layout == "slab" and array.ndim == 4:
+        pixels = array.transpose(0, 2, 3, 1).reshape(-1, array.shape[1])
+        slabs = np.full((-(-len(pixels) // 64), array.shape[1], 64), np.nan, array.dtype)
+        for i, pixel in enumerate(pixels):
+            slabs[i // 64, :, i % 64] = pixel
+        return slabs
     return array
 
 
-def from_layout(array: Array, layout: Layout, channels: int) -> Array:
-    """channels: how many the array has; nc4hw4 alone does not say."""
-    if layout == "nhwc" and array.ndim == 4:
+def from_layout(array: Array, layout: Layout, shape: tuple[int, ...]) -> Array:
+    """shape: NCHW."""
+    if len(shape) != 4 or layout == "nchw":
+        return array
+    if layout == "nhwc":
         return array.transpose(0, 3, 1, 2)
-    if layout == "nc4hw4" and array.ndim == 5:
-        return np.stack([array[:, c // 4, :, :, c % 4] for c in range(channels)], axis=1)
-    return array
+    if layout == "nc4hw4":
+        return np.stack([array[:, c // 4, :, :, c % 4] for c in range(shape[1])], axis=1)
+    batch, channels, height, width = shape
+    pixels = [array[i // 64, :, i % 64] for i in range(batch * height * width)]
+    rows = np.reshape(pixels, (batch, height, width, channels))
+    return rows.astype(array.dtype, copy=False).transpose(0, 3, 1, 2)
 
 
 class Guarded:
@@ -100,9 +112,11 @@ class Guarded:
         return bool((self._before == _GUARD_BYTE).all() and (self._after == _GUARD_BYTE).all())
 
 
-def run_guarded(step: Step, inputs: Sequence[Array], layout: Layout, channels: int) -> Array:
-    """Run on NCHW inputs; the NCHW result, of so many channels. Fails where anything but the output
-    is written."""
+def run_guarded(
+    step: Step, inputs: Sequence[Array], layout: Layout, shape: tuple[int, ...]
+) -> Array:
+    """Run on NCHW inputs; the NCHW result, of that shape. Fails where anything but the output is
+    written."""
     given = [to_layout(x, layout) for x in inputs]
     arrays = [Guarded(spec, x) for spec, x in zip(step.inputs, given, strict=True)]
     output = Guarded(step.output)
@@ -111,7 +125,7 @@ def run_guarded(step: Step, inputs: Sequence[Array], layout: Layout, channels: i
     for i, (guarded, x) in enumerate(zip(arrays, given, strict=True)):
         assert guarded.intact(), f"wrote outside input {i}"
         assert np.array_equal(guarded.array, x, equal_nan=x.dtype.kind == "f"), f"wrote input {i}"
-    return from_layout(output.array, layout, channels)
+    return from_layout(output.array, layout, shape)
 
 
 @lru_cache(maxsize=512)
@@ -154,7 +168,7 @@ def check(kernel: Kernel, case: Case, layout: Layout, threads: Sequence[int], is
             results = []
             for count in threads:
                 step = kernel.prepare(case.spec, case.shapes, layout, count)
-                results.append(run_guarded(step, case.inputs(), layout, case.channels))
+                results.append(run_guarded(step, case.inputs(), layout, case.result))
                 check_result(case, results[-1], kernel)
                 assert results[-1].tobytes() == results[0].tobytes(), f"{count} threads differ"
         except AssertionError as error:

@@ -22,6 +22,7 @@ from sparing.kernels.sums import count_weights
 from sparing.ops import fused_spec as fs
 
 LAYOUTS: tuple[Layout, ...] = ("nchw", "nhwc", "nc4hw4")
+FLOAT_LAYOUTS: tuple[Layout, ...] = ("nchw", "nhwc", "slab")
 needs_c = pytest.mark.skipif(
     "c" not in registry.available_backends(), reason="needs the compiled kernels"
 )
@@ -133,15 +134,34 @@ def test_conversions(shape: tuple[int, ...], before: Layout, after: Layout, back
         y = np.empty(step.output.shape, np.uint8)
         step.run([np.ascontiguousarray(given)], y)
         assert y.shape == in_layout(shape, after)
-        assert np.array_equal(from_layout(y, after, shape[1]), x)
+        assert np.array_equal(from_layout(y, after, shape), x)
         if after == "nc4hw4" and shape[1] % 4:
             assert not y[:, -1, ..., shape[1] % 4 :].any()  # filled up with zeros
 
 
+@pytest.mark.parametrize("shape", [*SHAPES, (70, 5, 1, 1), (3, 6, 8, 8)])
+@pytest.mark.parametrize(("before", "after"), list(permutations(FLOAT_LAYOUTS, 2)))
+@pytest.mark.parametrize("backend", ["c", "numpy"])
+def test_float_conversions(
+    shape: tuple[int, ...], before: Layout, after: Layout, backend: str
+) -> None:
+    x = np.random.default_rng(shape[1]).normal(size=shape).astype(np.float32)
+    steps = [TransposeStep(shape, before, after, x.dtype)]
+    if backend == "c":
+        native = pytest.importorskip("sparing.kernels.native_elementwise")
+        steps = [native.transpose(shape, before, after, x.dtype, threads) for threads in (1, 3)]
+    for step in steps:
+        assert step.inputs == (ArraySpec(in_layout(shape, before), x.dtype),)
+        y = np.empty(step.output.shape, np.float32)
+        step.run([np.ascontiguousarray(to_layout(x, before))], y)
+        assert y.shape == in_layout(shape, after)
+        assert np.array_equal(from_layout(y, after, shape), x)
+
+
 def test_layouts_of_other_ranks_are_one() -> None:
     x = np.arange(6).reshape(2, 3)
-    for layout in LAYOUTS:
-        assert from_nchw(x, layout) is x and to_nchw(x, layout, 3) is x
+    for layout in (*LAYOUTS, "slab"):
+        assert from_nchw(x, layout) is x and to_nchw(x, layout, x.shape) is x
         assert in_layout((2, 3), layout) == (2, 3)
 
 
@@ -153,5 +173,9 @@ def test_conversions_write_their_output_alone(shape: tuple[int, ...]) -> None:
     x = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
     step = native_elementwise.transpose(shape, "nchw", "nc4hw4", x.dtype, 2)
     # guards lie around both arrays; the step's input is nchw, which run_guarded passes as it is
-    result = run_guarded(step, [x], "nchw", shape[1])
-    assert np.array_equal(from_layout(result, "nc4hw4", shape[1]), x)
+    result = run_guarded(step, [x], "nchw", step.output.shape)
+    assert np.array_equal(from_layout(result, "nc4hw4", shape), x)
+    floats = x.astype(np.float32)
+    step = native_elementwise.transpose(shape, "nchw", "slab", floats.dtype, 2)
+    result = run_guarded(step, [floats], "nchw", step.output.shape)
+    assert np.array_equal(from_layout(result, "slab", shape), floats)

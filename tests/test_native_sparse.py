@@ -20,6 +20,7 @@ from sparing.kernels import registry
 from sparing.kernels.csr_lanes import plan_lanes, tap_offsets
 from sparing.kernels.csr_windows import MAX_WINDOW, pair_up
 from sparing.kernels.packing_csr import MAX_WINDOWS, find_nonzeros, pack_csr
+from sparing.kernels.step import Shape
 from sparing.ops import fused_spec as fs
 
 pytestmark = pytest.mark.skipif(
@@ -36,8 +37,8 @@ def kernel(weight_format: str) -> registry.Kernel:
 
 def check_all(case: Case) -> None:
     for isa in isas_to_test("c"):
-        name = "csr_f32" if isinstance(case.spec, fs.ConvF32) else "csr_s8"
-        check(kernel(name), case, "nchw", (1, 2, 5), isa)
+        found = kernel("csr_f32" if isinstance(case.spec, fs.ConvF32) else "csr_s8")
+        check(found, case, found.layouts[0], (1, 2, 5), isa)
 
 
 # ---- packing -------------------------------------------------------------------------------
@@ -230,7 +231,7 @@ def test_many_threads_split_channels_of_one_block() -> None:
 
 
 def test_float_rows_cut_into_segments() -> None:
-    # 1x1: segments of 256 channels or more; 3x3: of those whose planes fit L1
+    # 1x1: segments of 128 channels or more; 3x3: of those whose taps fit L1
     check_all(conv_f32("segments 1x1", (1, 700, 5, 5), 9, (1, 1), residual=True, sparsity=0.5))
     check_all(conv_f32("segments 3x3", (1, 300, 9, 30), 9, pads=PADS, sparsity=0.5, lo=0.0, hi=1.0))
 
@@ -239,10 +240,37 @@ def test_float_clamp_passes_nan() -> None:
     spec = fs.ConvF32(
         fs.Window((1, 1)), 1, np.ones((1, 1, 1, 1), np.float32), np.zeros(1, np.float32), 0.0, 6.0
     )
-    step = kernel("csr_f32").prepare(spec, [(1, 1, 1, 3)], "nchw")
-    y = np.empty((1, 1, 1, 3), np.float32)
-    step.run([np.array([[[[np.nan, 7, -1]]]], np.float32)], y)
-    assert np.isnan(y[0, 0, 0, 0]) and y[0, 0, 0, 1:].tolist() == [6, 0]
+    step = kernel("csr_f32").prepare(spec, [(1, 1, 1, 3)], "slab")
+    x, y = np.zeros((1, 1, 64), np.float32), np.empty((1, 1, 64), np.float32)
+    x[0, 0, :3] = np.nan, 7, -1
+    step.run([x], y)
+    assert np.isnan(y[0, 0, 0]) and y[0, 0, 1:3].tolist() == [6, 0]
+
+
+# Slabs that are whole, with a tail that the one before takes along or that stands alone; images
+# that share slabs, rows that cross them, taps that are all padding, rows of one pixel.
+@pytest.mark.parametrize("size", [(8, 8), (9, 8), (5, 16), (11, 13), (1, 70), (66, 1), (16, 20)])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2), (3, 1), (1, 3)])
+@pytest.mark.parametrize("kernel_size", [(1, 1), (3, 3), (2, 5)])
+def test_slabs(size: Shape, strides: Any, kernel_size: Any) -> None:
+    more: Any = {"sparsity": 0.6, "residual": True, "strides": strides}
+    if kernel_size != (1, 1):
+        more["pads"] = (1, 2, 2, 2)
+    check_all(conv_f32(f"slabs {size}", (2, 7, *size), 9, kernel_size, **more))
+
+
+def test_slabs_of_a_batch_of_pixels() -> None:
+    """Images of one pixel: a matrix, whose rows are lanes."""
+    for batch in (1, 3, 64, 70):
+        check_all(conv_f32(f"rows {batch}", (batch, 30, 1, 1), 20, (1, 1), sparsity=0.7))
+
+
+def test_slabs_that_are_copied_apart() -> None:
+    """Dilation, groups, and images narrower than a vector."""
+    more: Any = {"sparsity": 0.5, "pads": (2, 2, 2, 2), "dilations": (2, 2)}
+    check_all(conv_f32("slabs dilated", (1, 6, 12, 12), 8, **more))
+    check_all(conv_f32("slabs grouped", (1, 8, 9, 9), 12, groups=4, pads=PADS, sparsity=0.5))
+    check_all(conv_f32("slabs narrow", (3, 5, 31, 3), 8, pads=(1, 0, 1, 0), sparsity=0.5))
 
 
 PRODUCTS = [(2, 1, 1), (1, 70, 130), (33, 40, 64), (70, 100, 129), (200, 9, 30)]
@@ -270,7 +298,7 @@ def test_sizes_beyond_32_bits_are_refused() -> None:
 @pytest.mark.parametrize("residual", ["", "accumulator", "quantized"])
 def test_rows_in_several_segments(residual: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sparing.kernels.native_sparse.L1_BYTES", 1000)
-    monkeypatch.setattr("sparing.kernels.native_sparse.MIN_STEPS_S8", 6)
+    monkeypatch.setattr("sparing.kernels.native_sparse.MIN_STEPS", 6)
     for groups in (1, 2):
         check_all(
             conv_s8(

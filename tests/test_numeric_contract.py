@@ -52,7 +52,7 @@ def _variants(case: Case, threads: tuple[int, ...] = (1,)) -> list[tuple[str, Ar
                 for layout in kernel.layouts:
                     with forced_isa(isa):
                         step = kernel.prepare(case.spec, case.shapes, layout, count)
-                        result = run_guarded(step, case.inputs(), layout, case.channels)
+                        result = run_guarded(step, case.inputs(), layout, case.result)
                     found.append((f"{kernel.name} {isa} {layout} x{count}", result))
     return found
 
@@ -119,7 +119,9 @@ def test_shifting_input_and_zero_point_changes_nothing() -> None:
             for isa in isas_to_test(kernel.backend):
                 with forced_isa(isa):
                     step = kernel.prepare(moved, base.shapes, kernel.layouts[0])
-                    result = run_guarded(step, [x + np.uint8(128)], kernel.layouts[0], 17)
+                    result = run_guarded(
+                        step, [x + np.uint8(128)], kernel.layouts[0], expected.shape
+                    )
                 assert np.array_equal(result, expected), f"{kernel.name} {isa}"
 
 
@@ -133,7 +135,7 @@ def test_float_results_do_not_depend_on_threads() -> None:
                 results = []
                 for threads in (1, 2, 3, 7):
                     step = kernel.prepare(case.spec, case.shapes, kernel.layouts[0], threads)
-                    got = run_guarded(step, case.inputs(), kernel.layouts[0], case.channels)
+                    got = run_guarded(step, case.inputs(), kernel.layouts[0], case.result)
                     results.append(got)
             for result in results[1:]:
                 assert result.tobytes() == results[0].tobytes(), f"{kernel.name} {isa}"
@@ -164,7 +166,7 @@ def test_the_rule_for_every_sum_near_ties() -> None:
             for isa in isas_to_test(kernel.backend):
                 with forced_isa(isa):
                     step = kernel.prepare(spec, case.shapes, kernel.layouts[0])
-                    result = run_guarded(step, [x], kernel.layouts[0], outputs)
+                    result = run_guarded(step, [x], kernel.layouts[0], expected.shape)
                 assert np.array_equal(result, expected), f"{kernel.name} {isa}, shift {shift}"
 
 
@@ -206,7 +208,7 @@ def test_rounding_mode_of_the_caller_does_not_matter(kernel: Kernel) -> None:
     before = libm.fegetround()
     try:
         libm.fesetround(upward)
-        result = run_guarded(step, inputs, layout, case.channels)
+        result = run_guarded(step, inputs, layout, case.result)
         after = libm.fegetround()
     finally:
         libm.fesetround(before)

@@ -89,6 +89,7 @@ def bytes_in(spec: ArraySpec, layout: str) -> Any:
     _, channels, height, width = spec.shape
     one = height * width == 1
     same = {"nchw": True, "nhwc": channels == 1 or one, "nc4hw4": one and channels % 4 == 0}
+    same["slab"] = spec.dtype != np.float32
     return "nchw" if same[layout] else layout
 
 

@@ -8,9 +8,6 @@
 SP_TARGET_AVX512VNNI
 
 #include "finish_s8.h"
-#include "rows_f32.h"
-
-/* ---- int8 ---- */
 
 /* Unpacking leaves the lanes of a vector as a transposed matrix: in groups of four, that of 16-byte
  * part p and place q in it stands at q * parts + p. */
@@ -95,13 +92,6 @@ void sp_conv_csr_s8_64_avx512vnni(const struct sp_csr_work *work)
         run_s8_32(work);
     else
         run_s8_16(work);
-}
-
-/* ---- float32 ---- */
-
-void sp_conv_csr_f32_72_avx512vnni(const struct sp_csr_work *work)
-{
-    rows_f32[work->width / 8 - 1](work);
 }
 
 SP_TARGET_END

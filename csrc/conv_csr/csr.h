@@ -1,4 +1,4 @@
-/* What the drivers and micro-kernels of sparse convolutions share.
+/* What the drivers and micro-kernels of sparse int8 convolutions share.
  *
  * Pixels are lanes: a micro-kernel takes a block of neighbouring lanes and walks the non-zeros of
  * one output channel after another; each non-zero is a weight and the offset from the block's first
@@ -14,17 +14,15 @@
 
 #include "internal.h"
 
-enum { SP_CSR_WIDTH = 64 };     /* int8: lanes of a block; the last one may have 32 or 16 */
-enum { SP_CSR_F32_WIDTH = 72 }; /* float32: the most lanes of a block                    */
-enum { SP_CSR_WIDEST = 72 };    /* of these                                              */
-enum { SP_CSR_TOGETHER = 16 };  /* matrix products, nhwc: channels that are in one panel  */
+enum { SP_CSR_WIDTH = 64 };    /* int8: lanes of a block; the last one may have 32 or 16 */
+enum { SP_CSR_TOGETHER = 16 }; /* matrix products, nhwc: channels that are in one panel  */
 
 /* Bytes ahead of what is multiplied that entries are fetched: many streams of input keep the
  * hardware from noticing that entries follow each other. */
 enum { SP_CSR_AHEAD = 1536 };
 
 /* Entries of a packed row: k_group non-zeros, with a 32-bit word of weights. */
-struct sp_csr_single { /* weight: int32 or float */
+struct sp_csr_single {
     uint32_t offset;
     int32_t weight;
 };
@@ -48,23 +46,19 @@ struct sp_csr_piece {
 /* One call of a micro-kernel: all rows of a panel for one block of lanes. It writes all `width`
  * lanes of the output, the useless ones too. */
 struct sp_csr_work {
-    const void *params; /* sp_conv_csr_s8 (blocks too) or sp_conv_csr_f32 */
+    const void *params; /* sp_conv_csr_s8, of blocks too */
     const void *x;      /* the block's first lane            */
     int width;          /* lanes to compute                  */
     int row_lanes;      /* of partial: lanes of a whole block */
     const sp_csr_segment *segment;
     int segments;
     const void *entries; /* of the first segment; the others' follow */
-    void *partial;       /* [O][row_lanes] int32 or float: rows that consist of several segments */
+    void *partial;       /* [O][row_lanes] int32: rows that consist of several segments */
     void *y;             /* the block's first lane in channel 0 */
     const void *residual;
     int64_t channel_step; /* elements from one channel to the next, of y and residual */
-    /* float32: where the lanes stand in y and residual, which then begin with the pass' first
-     * output pixel */
-    const struct sp_csr_piece *piece;
-    int pieces;
-    int32_t *sums; /* a matrix product: [out_c][64], where sums go as they are; or NULL */
-    int used;      /* a matrix product: lanes that are rows of the input */
+    int32_t *sums;        /* a matrix product: [out_c][64], where sums go as they are; or NULL */
+    int used;             /* a matrix product: lanes that are rows of the input */
 };
 typedef void sp_csr_fn(const struct sp_csr_work *work);
 
@@ -80,7 +74,6 @@ struct sp_csr_operator {
     int lane_channels; /* 4 in nc4hw4, where an element is a word of channels; else 1 */
     int is_product;    /* a matrix product: int32 sums, [lanes][out_c] */
     int nhwc;
-    int is_float;
 };
 void sp_csr_run(const struct sp_csr_operator *op, const sp_context *context);
 size_t sp_csr_scratch(const struct sp_csr_operator *op);
@@ -96,11 +89,6 @@ void sp_csr_fill_planes(const struct sp_csr_operator *op, const char *x, int ima
 void sp_csr_gather(const struct sp_csr_operator *op, const char *x, int pieces,
                    const struct sp_csr_piece *piece, int channel, int channels, int fetch,
                    char *slab);
-/* SP_CSR_TAPS: what `width` lanes from `first` on read, as [channels][phases_h][kernel_w][lanes].
- */
-void sp_csr_gather_taps(const struct sp_csr_operator *op, const char *x, int first, int width,
-                        int channel, int channels, char *slab);
-
 /* Every `step`-th of n elements, in each of some rows. Steps between rows in bytes. */
 struct sp_csr_copy {
     char *to;
@@ -112,7 +100,6 @@ struct sp_csr_copy {
     int64_t fetch, fetch_bytes;
 };
 typedef void sp_csr_copy_fn(const struct sp_csr_copy *copy);
-sp_csr_copy_fn sp_csr_copy_words_avx2; /* 4 bytes each */
 
 SP_INLINE void sp_fetch_ahead(const struct sp_csr_copy *copy, const char *from)
 {

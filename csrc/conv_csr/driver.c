@@ -18,7 +18,7 @@ struct pass { /* some images at once */
 /* ---- scratch memory: the planes (of thread 0 alone), then what each thread has of its own ---- */
 
 struct layout {      /* offsets in bytes */
-    size_t slab;     /* SP_CSR_GATHERED, SP_CSR_TAPS: [channel_block][channel_lanes]     */
+    size_t slab;     /* SP_CSR_GATHERED: [channel_block][channel_lanes]              */
     size_t output;   /* [rows][block]: blocks whose lanes are not neighbours in memory   */
     size_t residual; /* [rows][block]                                                    */
     size_t partial;  /* [rows][block], 4 bytes each                                      */
@@ -47,7 +47,7 @@ static struct layout scratch_layout(const struct sp_csr_operator *op)
         l.slab =
             SP_ROUND_UP((size_t)op->shape->in_c * (size_t)op->lanes->channel_lanes * bytes, 64);
     l.output = l.slab;
-    if (op->lanes->source == SP_CSR_GATHERED || op->lanes->source == SP_CSR_TAPS)
+    if (op->lanes->source == SP_CSR_GATHERED)
         l.output += SP_ROUND_UP(
             (size_t)op->matrix->channel_block * (size_t)op->lanes->channel_lanes * bytes, 64);
     l.residual = l.output + block * (op->is_product ? 4 : (size_t)row_bytes(op));
@@ -217,14 +217,12 @@ static void store_product(const struct pass *pass, int panel, const int32_t *sum
 static int block_width(const struct sp_csr_operator *op, int rest)
 {
     const int narrowest = sp_ukernels[op->ukernel].nr;
-    if (op->is_float)
-        return SP_ROUND_UP(rest, narrowest);
     return SP_MAX(rest > 32 ? 64 : rest > 16 ? 32 : 16, narrowest);
 }
 
-/* All parts of a panel, one after the other. first: the block's first lane. */
+/* All parts of a panel, one after the other. */
 static void run_parts(const struct pass *pass, int panel, int pieces,
-                      const struct sp_csr_piece *piece, int first, int fetch, char *slab,
+                      const struct sp_csr_piece *piece, int fetch, char *slab,
                       struct sp_csr_work *work)
 {
     const struct sp_csr_operator *op = pass->op;
@@ -246,11 +244,6 @@ static void run_parts(const struct pass *pass, int panel, int pieces,
             const int channels = SP_MIN(m->channel_block, op->shape->in_c - channel);
             sp_csr_gather(op, pass->x, pieces, piece, channel, channels, fetch, slab);
             work->x = slab;
-        } else if (op->lanes->source == SP_CSR_TAPS) {
-            const int channel = part * m->channel_block;
-            const int channels = SP_MIN(m->channel_block, op->shape->in_c - channel);
-            sp_csr_gather_taps(op, pass->x, first, work->width, channel, channels, slab);
-            work->x = slab;
         } else {
             work->x = x + part * part_bytes;
         }
@@ -271,7 +264,7 @@ static void run_block(void *pass_, int task, int thread)
     const int first =
         op->lanes->source == SP_CSR_IN_PLACE ? SP_MIN(begin, pass->lanes - width) : begin;
 
-    struct sp_csr_piece piece[SP_CSR_WIDEST];
+    struct sp_csr_piece piece[SP_CSR_WIDTH];
     const int pieces = find_pieces(pass, begin, first, end, piece);
     if (!pieces) /* padding between images */
         return;
@@ -288,17 +281,8 @@ static void run_block(void *pass_, int task, int thread)
     if (op->is_product) {
         work.sums = (int32_t *)(own + at.output);
         work.used = rest;
-        run_parts(pass, panel, pieces, piece, first, end < pass->lanes, own + at.slab, &work);
+        run_parts(pass, panel, pieces, piece, end < pass->lanes, own + at.slab, &work);
         store_product(pass, panel, work.sums, begin, rest);
-        return;
-    }
-    if (op->is_float) {
-        work.y = pass->y;
-        work.residual = pass->residual;
-        work.channel_step = (int64_t)op->shape->out_h * op->shape->out_w;
-        work.piece = piece;
-        work.pieces = pieces;
-        run_parts(pass, panel, pieces, piece, first, end < pass->lanes, own + at.slab, &work);
         return;
     }
     if (piece[0].length == width && op->lane_channels == 1 &&
@@ -306,7 +290,7 @@ static void run_block(void *pass_, int task, int thread)
         work.y = pass->y + piece[0].output * bytes;
         work.residual = op->has_residual ? pass->residual + piece[0].output * bytes : NULL;
         work.channel_step = (int64_t)op->shape->out_h * op->shape->out_w;
-        run_parts(pass, panel, pieces, piece, first, end < pass->lanes, own + at.slab, &work);
+        run_parts(pass, panel, pieces, piece, end < pass->lanes, own + at.slab, &work);
         return;
     }
     work.y = own + at.output;
@@ -316,7 +300,7 @@ static void run_block(void *pass_, int task, int thread)
         if (op->has_residual)
             pixels_to_lanes(pass, pieces, piece, op->shape->out_c, (const uint8_t *)pass->residual,
                             0, (uint8_t *)own + at.residual);
-        run_parts(pass, panel, pieces, piece, first, end < pass->lanes, own + at.slab, &work);
+        run_parts(pass, panel, pieces, piece, end < pass->lanes, own + at.slab, &work);
         lanes_to_pixels(pass, panel, pieces, piece, (const uint8_t *)own + at.output);
         return;
     }
@@ -325,7 +309,7 @@ static void run_block(void *pass_, int task, int thread)
     if (op->shape->out_c % op->lane_channels) /* the last word's unused channels */
         memset(own + at.output + op->shape->out_c * block, 0,
                (size_t)((output_planes(op) * op->lane_channels - op->shape->out_c) * block));
-    run_parts(pass, panel, pieces, piece, first, end < pass->lanes, own + at.slab, &work);
+    run_parts(pass, panel, pieces, piece, end < pass->lanes, own + at.slab, &work);
     copy_pieces(pass, panel, pieces, piece, own + at.output, pass->y, 1);
 }
 

@@ -1,7 +1,7 @@
 /* Sparse int8 micro-kernel for NEON with dot products: four non-zeros at a time, as in
  * avx512vnni.c. Their rows of pixels are interleaved by two rounds of zips, which keep the order of
  * lanes, and sdot adds the four products of each lane. It takes x - 128; 128 times the sum of the
- * weights makes up for that. The float32 kernel is the portable one: its vectors are NEON's. */
+ * weights makes up for that. */
 #include "target.h"
 
 #ifdef SP_DOTPROD

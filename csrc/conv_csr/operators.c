@@ -32,21 +32,6 @@ static struct sp_csr_operator product_operator(const sp_conv_csr_s8 *p)
     return op;
 }
 
-static struct sp_csr_operator f32_operator(const sp_conv_csr_f32 *p)
-{
-    return (struct sp_csr_operator){
-        .shape = &p->shape,
-        .lanes = &p->lanes,
-        .matrix = &p->matrix,
-        .params = p,
-        .ukernel = p->ukernel,
-        .element_bytes = 4,
-        .has_residual = p->has_residual,
-        .lane_channels = 1,
-        .is_float = 1,
-    };
-}
-
 #define DEFINE_OPERATOR(name, operator_of)                                                         \
     void sp_op_##name(const void *params, const sp_context *context)                               \
     {                                                                                              \
@@ -62,4 +47,3 @@ static struct sp_csr_operator f32_operator(const sp_conv_csr_f32 *p)
 DEFINE_OPERATOR(conv_csr_s8, s8_operator)
 DEFINE_OPERATOR(conv_block_s8, block_operator)
 DEFINE_OPERATOR(gemm_csr_s8, product_operator)
-DEFINE_OPERATOR(conv_csr_f32, f32_operator)

@@ -1,83 +1,68 @@
 /* Brings pixels into lanes. */
+#include "copy_words.h"
 #include "csr.h"
 
 static inline int floor_div(int a, int b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 static inline int ceil_div(int a, int b) { return floor_div(a + b - 1, b); }
 
-/* ---- every second element ---- */
+/* ---- copies of rows ---- */
 
-/* Pairs of elements are read as one integer of twice the size, and truncated. `odd`: keep the
- * second of each pair. */
-enum { LITTLE_ENDIAN_PAIRS = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ };
+/* Pairs of bytes are read as one integer of twice the size, and truncated. `odd`: keep the second
+ * of each pair. */
+enum { LITTLE_ENDIAN_PAIRS = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, CHUNK = 16 };
+typedef uint16_t pairs __attribute__((vector_size(2 * CHUNK)));
+typedef uint8_t kept_bytes __attribute__((vector_size(CHUNK)));
 
-#define DEFINE_EVERY_SECOND(name, element, pair, count)                                            \
-    typedef pair name##_pairs __attribute__((vector_size(count * sizeof(pair))));                  \
-    typedef element name##_kept __attribute__((vector_size(count * sizeof(element))));             \
-    static inline void name(char *to, const char *from, int odd)                                   \
-    {                                                                                              \
-        name##_pairs pairs;                                                                        \
-        memcpy(&pairs, from, sizeof pairs);                                                        \
-        if (odd == LITTLE_ENDIAN_PAIRS)                                                            \
-            pairs >>= 8 * sizeof(element);                                                         \
-        name##_kept kept = __builtin_convertvector(pairs, name##_kept);                            \
-        memcpy(to, &kept, sizeof kept);                                                            \
-    }
-DEFINE_EVERY_SECOND(every_second_16_bytes, uint8_t, uint16_t, 16)
-DEFINE_EVERY_SECOND(every_second_4_words, uint32_t, uint64_t, 4)
-
-/* to[i] = from[2 * i] for i < n, n > CHUNK; reads nothing beyond the last of these. */
-#define COPY_EVERY_SECOND(chunk, CHUNK, bytes)                                                     \
-    do {                                                                                           \
-        for (int i = 0; i < n - (CHUNK); i += (CHUNK))                                             \
-            chunk(to + i * (bytes), from + 2 * i * (bytes), 0);                                    \
-        const int last = n - (CHUNK);                                                              \
-        chunk(to + last * (bytes), from + (2 * last - 1) * (bytes), 1);                            \
-    } while (0)
-
-SP_INLINE void copy_row_of_bytes(char *to, const char *from, int n, int step)
+static inline void every_second(char *to, const char *from, int odd)
 {
-    if (step == 1)
+    pairs all;
+    memcpy(&all, from, sizeof all);
+    if (odd == LITTLE_ENDIAN_PAIRS)
+        all >>= 8;
+    kept_bytes kept = __builtin_convertvector(all, kept_bytes);
+    memcpy(to, &kept, sizeof kept);
+}
+
+/* Reads nothing beyond the last of the elements. */
+SP_INLINE void copy_row(char *to, const char *from, int n, int step)
+{
+    if (step == 1) {
         sp_copy_lanes(to, from, n);
-    else if (step == 2 && n > 16)
-        COPY_EVERY_SECOND(every_second_16_bytes, 16, 1);
-    else
+    } else if (step == 2 && n > CHUNK) {
+        const int last = n - CHUNK;
+        for (int i = 0; i < last; i += CHUNK)
+            every_second(to + i, from + 2 * i, 0);
+        every_second(to + last, from + 2 * last - 1, 1);
+    } else {
         for (int i = 0; i < n; i++)
             to[i] = from[(int64_t)step * i];
-}
-
-SP_INLINE void copy_row_of_words(char *to, const char *from, int n, int step)
-{
-    if (step == 1)
-        sp_copy_lanes(to, from, 4 * n);
-    else if (step == 2 && n > 4)
-        COPY_EVERY_SECOND(every_second_4_words, 4, 4);
-    else
-        for (int i = 0; i < n; i++)
-            memcpy(to + 4 * i, from + 4 * (int64_t)step * i, 4);
-}
-
-#define DEFINE_COPY(name, copy_row)                                                                \
-    static void name(const struct sp_csr_copy *copy)                                               \
-    {                                                                                              \
-        char *to = copy->to;                                                                       \
-        const char *from = copy->from;                                                             \
-        for (int i = 0; i < copy->rows; i++, to += copy->to_row, from += copy->from_row) {         \
-            copy_row(to, from, copy->n, copy->step);                                               \
-            sp_fetch_ahead(copy, from);                                                            \
-        }                                                                                          \
     }
-DEFINE_COPY(copy_bytes, copy_row_of_bytes)
-DEFINE_COPY(copy_words, copy_row_of_words)
+}
+
+static void copy_bytes(const struct sp_csr_copy *copy)
+{
+    char *to = copy->to;
+    const char *from = copy->from;
+    for (int i = 0; i < copy->rows; i++, to += copy->to_row, from += copy->from_row) {
+        copy_row(to, from, copy->n, copy->step);
+        sp_fetch_ahead(copy, from);
+    }
+}
+
+static void copy_words(const struct sp_csr_copy *copy)
+{
+    sp_word_copy_in_use()(&(struct sp_word_copy){.to = (uint32_t *)copy->to,
+                                                 .from = (const uint32_t *)copy->from,
+                                                 .to_row = copy->to_row / 4,
+                                                 .from_row = copy->from_row / 4,
+                                                 .rows = copy->rows,
+                                                 .n = copy->n,
+                                                 .step = copy->step});
+}
 
 static sp_csr_copy_fn *find_copy(const struct sp_csr_operator *op)
 {
-    if (op->element_bytes == 1)
-        return copy_bytes;
-#ifdef SP_X86
-    if (sp_isa_includes(SP_ISA_AVX2))
-        return sp_csr_copy_words_avx2;
-#endif
-    return copy_words;
+    return op->element_bytes == 1 ? copy_bytes : copy_words;
 }
 
 /* ---- planes ---- */
@@ -182,54 +167,4 @@ void sp_csr_gather(const struct sp_csr_operator *op, const char *x, int pieces,
         }
         copy(&rows);
     }
-}
-
-/* ---- taps ---- */
-
-/* Of one output row, for one phase and one column of taps: of its columns [column, end) those that
- * are not padding. source: the input row. */
-static void gather_tap_row(const sp_conv_shape *s, sp_csr_copy_fn *copy, struct sp_csr_copy *rows,
-                           const char *source, int tap, int column, int end)
-{
-    const int shift = tap * s->dilation_w - s->pad_left;
-    const int first = SP_MAX(ceil_div(-shift, s->stride_w), column);
-    const int last = SP_MIN(SP_MIN(ceil_div(s->in_w - shift, s->stride_w), s->out_w), end);
-    if (first >= last)
-        return;
-    rows->to += 4 * (first - column);
-    rows->from = source + 4 * ((int64_t)first * s->stride_w + shift);
-    rows->n = last - first;
-    copy(rows);
-}
-
-void sp_csr_gather_taps(const struct sp_csr_operator *op, const char *x, int first, int width,
-                        int channel, int channels, char *slab)
-{
-    const sp_conv_shape *s = op->shape;
-    const sp_csr_lanes *l = op->lanes;
-    const int64_t plane = 4 * (int64_t)s->in_h * s->in_w;
-    const int lanes =
-        width + (s->kernel_h - 1) * s->dilation_h / s->stride_h * l->row_width; /* that are read */
-    sp_csr_copy_fn *const copy = find_copy(op);
-    struct sp_csr_copy rows = {
-        .to_row = 4 * (int64_t)l->channel_lanes,
-        .from_row = plane,
-        .rows = channels,
-        .step = s->stride_w,
-    };
-    memset(slab, 0, 4 * (size_t)l->channel_lanes * (size_t)channels);
-    x += channel * plane;
-    for (int phase = 0; phase < l->phases_h; phase++)
-        for (int tap = 0; tap < s->kernel_w; tap++, slab += 4 * (int64_t)l->phase_lanes)
-            for (int lane = 0, next; lane < lanes; lane = next) {
-                const int row = (first + lane) / l->row_width;
-                const int column = (first + lane) % l->row_width;
-                const int in_y = row * s->stride_h + phase - s->pad_top;
-                next = SP_MIN(lane + l->row_width - column, lanes);
-                if (in_y < 0 || in_y >= s->in_h)
-                    continue;
-                rows.to = slab + 4 * lane;
-                gather_tap_row(s, copy, &rows, x + 4 * (int64_t)in_y * s->in_w, tap, column,
-                               column + next - lane);
-            }
 }

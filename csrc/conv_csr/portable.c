@@ -1,6 +1,5 @@
 /* Sparse micro-kernels in plain C. */
 #include "finish_s8.h"
-#include "finish_f32.h"
 
 static void copy_order(uint8_t *to, const uint8_t *from, int n) { memcpy(to, from, (size_t)n); }
 
@@ -24,22 +23,4 @@ void sp_conv_csr_s8_64_portable(const struct sp_csr_work *work)
             finish_lanes(work, &f, n, copy_order, copy_order, sp_csr_requantize_portable);
     }
     finish_lanes(work, &f, n, copy_order, copy_order, sp_csr_requantize_portable);
-}
-
-void sp_conv_csr_f32_72_portable(const struct sp_csr_work *work)
-{
-    const struct sp_csr_single *entry = work->entries;
-    for (int s = 0; s < work->segments; s++) {
-        const sp_csr_segment *segment = &work->segment[s];
-        float sums[SP_CSR_F32_WIDTH];
-        begin_f32(work, segment, sums, work->width);
-        for (int k = 0; k < segment->steps; k++, entry++) {
-            const float *x = (const float *)work->x + entry->offset;
-            float weight;
-            memcpy(&weight, &entry->weight, sizeof weight);
-            for (int i = 0; i < work->width; i++)
-                sums[i] += x[i] * weight;
-        }
-        end_f32(work, segment, sums, work->width);
-    }
 }

@@ -63,6 +63,27 @@ static void binary_channels(const void *operands, const sp_context *c, int64_t f
                p->hi);
 }
 
+/* Slabs: a row is a channel of a slab, and b's value for an image is one pixel of its slabs. */
+static void binary_slabs(const void *operands, const sp_context *c, int64_t first, int64_t last)
+{
+    const struct operands *o = operands;
+    const sp_binary_f32 *p = o->p;
+    const int64_t pixels = (int64_t)p->batch * p->pixels;
+    for (int64_t row = first; row < last; row++) {
+        const int64_t begin = row / p->channels * SP_SLAB_WIDTH, channel = row % p->channels;
+        const int64_t end = SP_MIN(begin + SP_SLAB_WIDTH, pixels);
+        for (int64_t at = begin, next; at < end; at = next) {
+            const int64_t image = at / p->pixels;
+            const int64_t b = (image / SP_SLAB_WIDTH * p->channels + channel) * SP_SLAB_WIDTH +
+                              image % SP_SLAB_WIDTH;
+            const int64_t a = row * SP_SLAB_WIDTH + at - begin;
+            next = SP_MIN((image + 1) * p->pixels, end);
+            o->one((const float *)c->input[0] + a, (const float *)c->input[1] + b,
+                   (float *)c->output + a, next - at, p->lo, p->hi);
+        }
+    }
+}
+
 void sp_op_binary_f32(const void *params, const sp_context *context)
 {
     const sp_binary_f32 *p = params;
@@ -70,8 +91,12 @@ void sp_op_binary_f32(const void *params, const sp_context *context)
     const struct operands o = {p, p->product ? loops->mul : loops->add,
                                p->product ? loops->mul_one : loops->add_one};
     const int64_t pixels = (int64_t)p->batch * p->pixels, planes = (int64_t)p->batch * p->channels;
+    const int64_t slabs = (pixels + SP_SLAB_WIDTH - 1) / SP_SLAB_WIDTH;
+    const int64_t memory_pixels = p->slab ? slabs * SP_SLAB_WIDTH : pixels;
     if (!p->b_broadcast)
-        sp_for_ranges(&o, context, pixels * p->channels, GRAIN, binary_range);
+        sp_for_ranges(&o, context, memory_pixels * p->channels, GRAIN, binary_range);
+    else if (p->slab)
+        sp_for_ranges(&o, context, slabs * p->channels, GRAIN / SP_SLAB_WIDTH, binary_slabs);
     else if (p->nhwc)
         sp_for_ranges(&o, context, pixels, GRAIN / SP_MAX(p->channels, 1), binary_pixels);
     else

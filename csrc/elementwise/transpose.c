@@ -3,6 +3,7 @@
 
 #include "loops.h"
 #include "operators.h"
+#include "transpose.h"
 #include "vector16.h"
 
 /* Interleaving row i with row i + n/2 and doing so log2(n) times transposes an n x n tile. */
@@ -69,27 +70,32 @@ static void transpose_3x16_bytes(const char *x, size_t x_stride, char *y)
 }
 
 /* Columns [first, last) of one matrix, tile by tile; a tile's rows are 16 bytes wide. */
-SP_INLINE void transpose_columns(const sp_transpose *p, const char *x, char *y, int first, int last,
-                                 size_t element)
+SP_INLINE void transpose_columns(const char *x, size_t x_stride, char *y, size_t y_stride, int rows,
+                                 int first, int last, size_t element)
 {
     const int tile = (int)(16 / element);
-    const size_t x_stride = (size_t)p->columns * element, y_stride = (size_t)p->rows * element;
     for (int c = first; c < last; c += tile)
-        for (int r = 0; r < p->rows; r += tile) {
+        for (int r = 0; r < rows; r += tile) {
             const char *from = x + (size_t)r * x_stride + (size_t)c * element;
             char *to = y + (size_t)c * y_stride + (size_t)r * element;
-            int rows = SP_MIN(tile, p->rows - r), columns = SP_MIN(tile, last - c);
-            if (p->rows == 3 && element == 1 && columns == tile)
+            const int height = SP_MIN(tile, rows - r), width = SP_MIN(tile, last - c);
+            if (rows == 3 && element == 1 && width == tile)
                 transpose_3x16_bytes(from, x_stride, to);
-            else if (p->rows == 3) /* a constant that unrolls */
-                transpose_edge(from, x_stride, to, y_stride, 3, columns, element);
-            else if (rows < tile || columns < tile)
-                transpose_edge(from, x_stride, to, y_stride, rows, columns, element);
+            else if (rows == 3) /* a constant that unrolls */
+                transpose_edge(from, x_stride, to, y_stride, 3, width, element);
+            else if (height < tile || width < tile)
+                transpose_edge(from, x_stride, to, y_stride, height, width, element);
             else if (element == 1)
                 transpose_16x16_bytes(from, x_stride, to, y_stride);
             else
                 transpose_4x4_words(from, x_stride, to, y_stride);
         }
+}
+
+void sp_transpose_words(const char *x, size_t x_stride, char *y, size_t y_stride, int rows,
+                        int columns)
+{
+    transpose_columns(x, x_stride, y, y_stride, rows, 0, columns, 4);
 }
 
 /* first, last: blocks of BLOCK columns, of all matrices. */
@@ -105,10 +111,12 @@ static void transpose_blocks(const void *params, const sp_context *c, int64_t fi
         const char *x = (const char *)c->input[0] + image * matrix;
         char *y = (char *)c->output + image * matrix;
         int column = (int)(block % blocks) * BLOCK, end = SP_MIN(column + BLOCK, p->columns);
+        const size_t x_stride = (size_t)p->columns * (size_t)p->element_bytes;
+        const size_t y_stride = (size_t)p->rows * (size_t)p->element_bytes;
         if (p->element_bytes == 1)
-            transpose_columns(p, x, y, column, end, 1);
+            transpose_columns(x, x_stride, y, y_stride, p->rows, column, end, 1);
         else
-            transpose_columns(p, x, y, column, end, 4);
+            transpose_columns(x, x_stride, y, y_stride, p->rows, column, end, 4);
     }
 }
 

@@ -50,7 +50,7 @@ static void test_binary(int channels, int nhwc, int product, int threads)
     float *y = allocate((size_t)n * sizeof *y);
     a[n / 2] = NAN;
     for (int broadcast = 0; broadcast < 2; broadcast++) {
-        const sp_binary_f32 p = {IMAGES, PIXELS, channels, nhwc, broadcast, product, -1.5F, 4};
+        const sp_binary_f32 p = {IMAGES, PIXELS, channels, nhwc, 0, broadcast, product, -1.5F, 4};
         run_step(SP_BINARY_F32, &p, a, b, y, threads);
         for (int i = 0; i < n; i++) {
             int image = i / (PIXELS * channels), at = i % (PIXELS * channels);

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numba import int32
 
+from ...ops.fused_shapes import output_shape
 from ...ops.fused_spec import ConvS8
 from ..reference import from_nchw, to_nchw
 from ..step import WORD, Array, Layout, Shape, Step
@@ -52,7 +53,8 @@ class _ConvBlockS8(JitStep):
         super().__init__(spec, shapes, layout)
         self._planes = PhasePlanes(spec.window, *shapes[0][2:])
         self._layout, self._x_zero_point = layout, spec.x_zero_point
-        self._outputs, self._channels = spec.weight.shape[0], shapes[0][1]
+        self._outputs, self._image = spec.weight.shape[0], (1, *shapes[0][1:])
+        self._result = (1, *output_shape(spec, shapes)[1:])
         self._pack(spec.weight, spec.groups)
         self._epilogue = Epilogue(spec)
         packed = (self._row_start, self._offsets, self._blocks)
@@ -73,13 +75,13 @@ class _ConvBlockS8(JitStep):
         planes = self._planes
         tiles = planes.tiles(PLANE_PIXELS)
         sums = np.empty((self._outputs, planes.run_length(tiles[0])), np.int32)
-        result = np.empty((self._outputs, *output.shape[2:4]), np.uint8)
+        result = np.empty(self._result[1:], np.uint8)
         for n in range(len(output)):
-            image = to_nchw(inputs[0][n : n + 1], self._layout, self._channels)[0]
+            image = to_nchw(inputs[0][n : n + 1], self._layout, self._image)[0]
             x = planes.of(image, self._x_zero_point)
             residual = None
             if len(inputs) == 2:
-                residual = to_nchw(inputs[1][n : n + 1], self._layout, self._outputs)[0]
+                residual = to_nchw(inputs[1][n : n + 1], self._layout, self._result)[0]
                 residual = np.ascontiguousarray(residual)
             for rows in tiles:
                 _accumulate(
