@@ -10,23 +10,26 @@ static void check_counts(const int8_t *w, int rows, int channels, int taps)
     const int length = channels * taps;
     int64_t *sum = allocate((size_t)rows * sizeof *sum);
     int64_t *positive = allocate((size_t)rows * sizeof *positive);
-    int64_t nonzeros = 0, blocks = 0, wanted_nonzeros = 0, wanted_blocks = 0;
-    sp_count_weights(w, rows, channels, taps, sum, positive, &nonzeros, &blocks);
+    sp_weight_totals found = {0}, wanted = {0};
+    sp_count_weights(w, rows, channels, taps, sum, positive, &found);
     for (int row = 0; row < rows; row++) {
         int64_t all = 0, above = 0;
         for (int i = 0; i < length; i++) {
             const int value = w[row * length + i], first = i / taps % 4 == 0;
             all += value;
             above += SP_MAX(value, 0);
-            wanted_nonzeros += value != 0;
+            wanted.nonzeros += value != 0;
             int any = 0;
             for (int j = 0; first && channels % 4 == 0 && j < 4; j++)
                 any |= w[row * length + i + j * taps] != 0;
-            wanted_blocks += any;
+            wanted.blocks += any;
         }
         CHECK(sum[row] == all && positive[row] == above);
+        wanted.most = SP_MAX(wanted.most, above);
+        wanted.least = SP_MIN(wanted.least, all - above);
     }
-    CHECK(nonzeros == wanted_nonzeros && blocks == wanted_blocks);
+    CHECK(found.nonzeros == wanted.nonzeros && found.blocks == wanted.blocks);
+    CHECK(found.most == wanted.most && found.least == wanted.least);
     free(sum), free(positive);
 }
 
