@@ -298,6 +298,18 @@ def test_depthwise_runs(isa: str, channels: int, weights: str) -> None:
     run("depthwise_s8", cases, isa)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+def test_depthwise_tasks_hold_several_bands(isa: str) -> None:
+    shape = (2, 80, 71, 33)  # of more bytes than a task's input
+    bands = conv_s8(
+        "bands", shape, 80, pads=SAME, groups=80, x_zp=7, residual="accumulator", table=True
+    )
+    strided = conv_s8(
+        "strided", shape, 80, pads=SAME, groups=80, strides=(2, 2), weights="up to 63"
+    )
+    run("depthwise_s8", [bands, strided], isa, threads=(1, 2, 3))
+
+
 # ---- epilogue ------------------------------------------------------------------------------
 
 

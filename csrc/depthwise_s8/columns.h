@@ -47,6 +47,12 @@ SP_INLINE size_t piece_bytes(const struct strip *p) { return (size_t)p->vectors 
 
 /* ---- columns ---- */
 
+/* A column inside the image. */
+SP_INLINE const uint8_t *column_of(const struct strip *p, int row, int column)
+{
+    return p->run->row[row] + (size_t)column * p->channels + p->run->chunk.first;
+}
+
 /* A row's pieces one by one, as some may lie outside the image, or hold fewer channels. */
 SP_INLINE octets load_edge(const struct strip *p, int row, int column)
 {
@@ -75,8 +81,7 @@ SP_INLINE void inner_columns(const struct strip *p, int group, int first, int fr
 {
     const uint8_t *x[GROUP];
     const size_t apart = (size_t)piece_columns(p) * p->channels;
-    SP_UNROLL for (int i = 0; i < GROUP; i++) x[i] =
-        p->run->row[group * GROUP + i] + (size_t)(first + from) * p->channels;
+    SP_UNROLL for (int i = 0; i < GROUP; i++) x[i] = column_of(p, group * GROUP + i, first + from);
     octets *column = p->columns + (from * p->groups + group) * VECTORS;
     const int groups = p->groups;
     for (int c = from; c < to; c++, column += groups * VECTORS) {
@@ -189,8 +194,7 @@ SP_INLINE void add_inside(const struct strip *p, struct window s, int pieces, in
 {
     const size_t apart = (size_t)piece_columns(p) * p->channels;
     const uint8_t *x[MOST_ROWS];
-    SP_UNROLL for (int i = 0; i < s.groups * GROUP; i++) x[i] =
-        p->run->row[i] + (size_t)first * p->channels;
+    SP_UNROLL for (int i = 0; i < s.groups * GROUP; i++) x[i] = column_of(p, i, first);
     SP_UNROLL for (int c = 0; c < (count - 1) * LONE_STRIDE + s.kernel_w; c++)
     {
         SP_UNROLL for (int g = 0; g < s.groups; g++)

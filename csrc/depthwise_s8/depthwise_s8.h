@@ -40,11 +40,11 @@ SP_INLINE struct sp_chunk sp_find_chunk(int at, int channels, int nr)
     return (struct sp_chunk){SP_MAX(SP_MIN(at, channels - width), 0), width};
 }
 
-/* One chunk of a strip: pixels that lie side by side in the rows of a band.
+/* One chunk of a strip: pixels that lie side by side in the rows of some bands.
  *
  * weights: [rows][kernel_w][groups] vectors of [nr][k_group], packing_depthwise.py has the order
- * of the channels. row[i]: the chunk's first channel in column 0 of the i-th input row; where the
- * row lies outside the image, `outside`. */
+ * of the channels. row[i]: column 0 of the i-th input row of the first band; where the row lies
+ * outside the image, `outside`. The next band's rows follow. */
 struct sp_depthwise_run {
     const sp_depthwise_s8 *p;
     struct sp_band band;
@@ -52,13 +52,26 @@ struct sp_depthwise_run {
     const void *weights;
     const uint8_t *const *row;
     const uint8_t *outside;  /* x_zero_point: as many bytes as a row, and 64 */
-    int rows;                /* output rows that exist */
+    int rows;                /* output rows of all bands */
     int first, pixels;       /* of each row */
-    uint8_t *y;              /* the chunk's first channel in the strip's first pixel */
+    uint8_t *y;              /* the chunk's first channel in the first band's first pixel */
     const uint8_t *residual; /* likewise, or NULL */
-    uint8_t *columns;        /* room for the strip's interleaved columns */
+    uint8_t *columns;        /* room for the interleaved columns of a band */
 };
 typedef void sp_depthwise_s8_fn(const struct sp_depthwise_run *run);
+
+/* Moves on by a band of `input_rows`; returns the output rows that are left. */
+SP_INLINE int sp_next_band(struct sp_depthwise_run *run, int input_rows)
+{
+    const sp_conv_shape *s = &run->p->shape;
+    const size_t bytes = (size_t)run->band.rows * (size_t)s->out_w * (size_t)s->in_c;
+    run->row += input_rows;
+    run->y += bytes;
+    if (run->residual)
+        run->residual += bytes;
+    run->rows -= run->band.rows;
+    return run->rows;
+}
 
 /* Columns between the first and the last tap of an output. */
 SP_INLINE int sp_reach(const sp_conv_shape *s) { return (s->kernel_w - 1) * s->dilation_w; }
@@ -68,7 +81,7 @@ SP_INLINE const uint8_t *sp_input_at(const struct sp_depthwise_run *run, int row
 {
     if (column < 0 || column >= run->p->shape.in_w)
         return run->outside;
-    return run->row[row] + (size_t)column * (size_t)run->p->shape.in_c;
+    return run->row[row] + (size_t)column * (size_t)run->p->shape.in_c + run->chunk.first;
 }
 
 #endif

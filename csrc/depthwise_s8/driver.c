@@ -1,5 +1,5 @@
-/* Depthwise int8 convolution, nhwc: bands of output rows, cut into strips whose input stays in the
- * L1 cache while the chunks of channels pass by. */
+/* Depthwise int8 convolution, nhwc: bands of output rows, cut into strips. As many bands as the L2
+ * cache holds the input of are one task: what a chunk of channels prepares serves them all. */
 #include "depthwise_s8.h"
 
 #include <string.h>
@@ -11,7 +11,8 @@
 enum {
     EDGE_BYTES = 64,      /* of padding read left and right of a row */
     COLUMN_BYTES = 16384, /* a strip's interleaved columns: half of the L1 cache */
-    INPUT_BYTES = 65536,  /* a strip's input: a small part of the L2 cache */
+    INPUT_BYTES = 65536,  /* a strip's input in a band: a small part of the L2 cache */
+    TASK_BYTES = 131072,  /* the input of a task's bands */
     FEWEST_PIXELS = 8,    /* of a strip: neighbouring strips read the same columns */
     MOST_PIECES = 4,      /* pixels that a vector of one chunk may hold */
     WORTH_A_THREAD = 8192 /* outputs; a few microseconds */
@@ -25,6 +26,8 @@ struct job {
     struct sp_band band;
     int input_rows;   /* of a band */
     int bands;        /* of an image */
+    int task_bands;   /* of a task, the most */
+    int parts;        /* tasks of an image, but for ranges */
     int strip_pixels; /* the most */
     int chunk_tasks;  /* chunks that do not overlap another, or the last two together */
     int ranges;       /* of chunk tasks, where there are few bands */
@@ -52,6 +55,17 @@ static int pixels_of_columns(const sp_conv_shape *s, int columns)
     return SP_MAX(pixels, 0) / MOST_PIECES * MOST_PIECES;
 }
 
+/* Bands of a task: as few as leave every thread some tasks. */
+static int count_task_bands(const struct job *job, int threads)
+{
+    const sp_conv_shape *s = &job->p->shape;
+    const size_t band_bytes = (size_t)(job->band.rows * s->stride_h) * row_bytes(s);
+    int most = job->bands;
+    if (threads > 1)
+        most = (int)SP_MIN((int64_t)s->batch * job->bands / (4 * threads), most);
+    return SP_MAX((int)SP_MIN(TASK_BYTES / SP_MAX(band_bytes, 1), (size_t)most), 1);
+}
+
 static struct job plan_job(const sp_depthwise_s8 *p, int threads)
 {
     const sp_conv_shape *s = &p->shape;
@@ -61,6 +75,8 @@ static struct job plan_job(const sp_depthwise_s8 *p, int threads)
     job.band = sp_find_band(s, k_group);
     job.input_rows = job.band.groups * k_group;
     job.bands = (s->out_h + job.band.rows - 1) / job.band.rows;
+    job.task_bands = count_task_bands(&job, threads);
+    job.parts = (job.bands + job.task_bands - 1) / job.task_bands;
     const int column = job.band.groups * nr * k_group * job.kernel->weight_bytes;
     const int pieces = nr / sp_find_chunk(0, s->in_c, nr).width; /* the fewest of a vector */
     const int pixels = SP_MIN(pieces * pixels_of_columns(s, COLUMN_BYTES / column),
@@ -70,11 +86,12 @@ static struct job plan_job(const sp_depthwise_s8 *p, int threads)
     job.column_bytes =
         ((size_t)(vectors - 1) * (size_t)s->stride_w + (size_t)sp_reach(s) + 1) * (size_t)column;
     job.weight_bytes = (size_t)column * (size_t)s->kernel_w * (size_t)job.band.rows;
-    job.list_bytes = SP_ROUND_UP((size_t)job.input_rows * sizeof(void *), 64);
+    const size_t listed = (size_t)job.input_rows * (size_t)count_task_bands(&job, 1);
+    job.list_bytes = SP_ROUND_UP(listed * sizeof(void *), 64);
     job.outside_bytes = SP_ROUND_UP(row_bytes(s), 64) + EDGE_BYTES;
     job.chunk_tasks = count_chunk_tasks(s->in_c, nr);
     job.ranges = 1;
-    if (s->batch * job.bands < 4 * threads)
+    if (s->batch * job.parts < 4 * threads)
         job.ranges = SP_MIN(threads, job.chunk_tasks);
     return job;
 }
@@ -99,23 +116,28 @@ static struct memory find_memory(const struct job *job, int thread)
                            (const uint8_t **)(columns + job->column_bytes)};
 }
 
-static void find_input_rows(const struct job *job, int image, int first_row, int channel,
-                            const struct memory *memory)
+/* Where a strip lies: which output rows and pixels. */
+struct part {
+    int image, row, rows, first, pixels;
+};
+
+/* Returns whether some lie outside the image. */
+static int find_input_rows(const struct job *job, struct part part, const struct memory *memory)
 {
     const sp_conv_shape *s = &job->p->shape;
-    const uint8_t *x = (const uint8_t *)job->context->input[0] + channel +
-                       (size_t)image * (size_t)s->in_h * row_bytes(s);
-    for (int i = 0; i < job->input_rows; i++) {
-        const int y = first_row * s->stride_h - s->pad_top + i * s->dilation_h;
-        const int inside = y >= 0 && y < s->in_h;
-        memory->row[i] = inside ? x + (size_t)y * row_bytes(s) : memory->outside;
-    }
+    const uint8_t *x = (const uint8_t *)job->context->input[0] +
+                       (size_t)part.image * (size_t)s->in_h * row_bytes(s);
+    const uint8_t **row = memory->row;
+    int outside = 0;
+    for (int first = part.row; first < part.row + part.rows; first += job->band.rows)
+        for (int i = 0; i < job->input_rows; i++) {
+            const int y = first * s->stride_h - s->pad_top + i * s->dilation_h;
+            const int inside = y >= 0 && y < s->in_h;
+            *row++ = inside ? x + (size_t)y * row_bytes(s) : memory->outside;
+            outside |= !inside;
+        }
+    return outside;
 }
-
-/* Where a strip lies. */
-struct part {
-    int image, row, first, pixels;
-};
 
 static void run_chunk(const struct job *job, struct part part, struct sp_chunk chunk,
                       const char *weights, const struct memory *memory)
@@ -126,7 +148,6 @@ static void run_chunk(const struct job *job, struct part part, struct sp_chunk c
     const size_t pixel = row * (size_t)s->out_w + (size_t)part.first;
     const size_t at = pixel * (size_t)s->in_c + (size_t)chunk.first;
     const int has_residual = p->epilogue.residual_mode != SP_RESIDUAL_NONE;
-    find_input_rows(job, part.image, part.row, chunk.first, memory);
     const struct sp_depthwise_run run = {
         .p = &job->without_table,
         .band = job->band,
@@ -134,7 +155,7 @@ static void run_chunk(const struct job *job, struct part part, struct sp_chunk c
         .weights = weights,
         .row = memory->row,
         .outside = memory->outside,
-        .rows = SP_MIN(job->band.rows, s->out_h - part.row),
+        .rows = part.rows,
         .first = part.first,
         .pixels = part.pixels,
         .y = (uint8_t *)job->context->output + at,
@@ -149,8 +170,7 @@ static void look_up(const struct job *job, struct part part, int first, int end)
 {
     const uint8_t *table = job->p->epilogue.table;
     const sp_conv_shape *s = &job->p->shape;
-    const int rows = SP_MIN(job->band.rows, s->out_h - part.row);
-    for (int i = 0; table && i < rows; i++) {
+    for (int i = 0; table && i < part.rows; i++) {
         const size_t row = (size_t)part.image * (size_t)s->out_h + (size_t)(part.row + i);
         const size_t pixel = row * (size_t)s->out_w + (size_t)part.first;
         uint8_t *y = (uint8_t *)job->context->output + pixel * (size_t)s->in_c + first;
@@ -180,31 +200,22 @@ static void run_chunks(const struct job *job, struct part part, int first, int l
     look_up(job, part, first_channel, end_channel);
 }
 
-static int sees_rows_outside(const struct job *job, int band)
-{
-    const sp_conv_shape *s = &job->p->shape;
-    const int first = band * job->band.rows * s->stride_h - s->pad_top;
-    return first < 0 || first + (job->input_rows - 1) * s->dilation_h >= s->in_h;
-}
-
-/* A task is a band of one image and a range of chunks. */
+/* A task is some bands of one image and a range of chunks. */
 static void run_task(void *argument, int task, int thread)
 {
     const struct job *job = argument;
     const sp_conv_shape *s = &job->p->shape;
     const struct memory memory = find_memory(job, thread);
-    const int range = task % job->ranges, band = task / job->ranges;
+    const int range = task % job->ranges, number = task / job->ranges;
     const int first = job->chunk_tasks * range / job->ranges;
     const int last = job->chunk_tasks * (range + 1) / job->ranges;
+    const int rows = job->task_bands * job->band.rows;
+    struct part part = {.image = number / job->parts, .row = number % job->parts * rows};
+    part.rows = SP_MIN(rows, s->out_h - part.row);
     memset(memory.outside, job->p->x_zero_point,
-           sees_rows_outside(job, band % job->bands) ? job->outside_bytes : EDGE_BYTES);
-    for (int x = 0; x < s->out_w; x += job->strip_pixels) {
-        const struct part part = {
-            band / job->bands,
-            band % job->bands * job->band.rows,
-            x,
-            SP_MIN(job->strip_pixels, s->out_w - x),
-        };
+           find_input_rows(job, part, &memory) ? job->outside_bytes : EDGE_BYTES);
+    for (; part.first < s->out_w; part.first += job->strip_pixels) {
+        part.pixels = SP_MIN(job->strip_pixels, s->out_w - part.first);
         run_chunks(job, part, first, last, &memory);
     }
 }
@@ -216,5 +227,5 @@ void sp_op_depthwise_s8(const void *params, const sp_context *context)
     const int threads = (int)SP_MAX(SP_MIN(outputs / WORTH_A_THREAD, context->threads), 1);
     struct job job = plan_job(p, threads);
     job.context = context;
-    sp_parallel(threads, p->shape.batch * job.bands * job.ranges, run_task, &job);
+    sp_parallel(threads, p->shape.batch * job.parts * job.ranges, run_task, &job);
 }

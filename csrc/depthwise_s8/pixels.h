@@ -21,7 +21,7 @@ SP_INLINE void sum_pixel(const struct sp_depthwise_run *run, int pixel, int coun
     store_totals(&total, sum);
 }
 
-SP_INLINE void any_strip(const struct sp_depthwise_run *run, enum sp_isa_id isa)
+SP_INLINE void some_row(const struct sp_depthwise_run *run, enum sp_isa_id isa)
 {
     const size_t channels = (size_t)run->p->shape.in_c;
     const int count = SP_MIN(CHANNELS, run->p->shape.in_c);
@@ -43,4 +43,12 @@ SP_INLINE void any_strip(const struct sp_depthwise_run *run, enum sp_isa_id isa)
         };
         sp_epilogue_of(isa)(&run->p->epilogue, &block);
     }
+}
+
+SP_INLINE void any_strip(const struct sp_depthwise_run *run, enum sp_isa_id isa)
+{
+    struct sp_depthwise_run bands = *run;
+    do
+        some_row(&bands, isa);
+    while (sp_next_band(&bands, run->band.groups) > 0);
 }

@@ -171,7 +171,8 @@ SP_INLINE void some_vectors(const struct strip *p, const struct lanes *lanes,
 SP_INLINE void stored_strip(const struct strip *p, const struct lanes *lanes, struct window window)
 {
     fill_columns(p, p->first, (p->vectors - 1) * p->stride + sp_reach(&p->run->p->shape) + 1);
-    for (int row = 0; row < p->run->rows; row++) {
+    const int rows = SP_MIN(p->run->rows, p->run->band.rows);
+    for (int row = 0; row < rows; row++) {
         const struct source from = make_source(p, window, STORED, 0, row);
         some_vectors(p, lanes, &from, 0, p->vectors);
     }
@@ -221,12 +222,16 @@ SP_INLINE int is_lone(const struct strip *p, struct window window)
 
 SP_INLINE void whole_strip(const struct sp_depthwise_run *run, struct window window)
 {
-    const struct strip p = make_strip(run);
+    struct sp_depthwise_run bands = *run;
+    const struct strip p = make_strip(&bands);
     const struct lanes lanes = load_lanes(&p);
-    if (is_lone(&p, window))
-        lone_strip(&p, &lanes, window);
-    else
-        stored_strip(&p, &lanes, window);
+    const int lone = is_lone(&p, window);
+    do {
+        if (lone)
+            lone_strip(&p, &lanes, window);
+        else
+            stored_strip(&p, &lanes, window);
+    } while (sp_next_band(&bands, window.groups * GROUP) > 0);
 }
 
 SP_INLINE void any_strip(const struct sp_depthwise_run *run)
