@@ -54,9 +54,15 @@ class Ukernel:
     weight_bytes: int
 
 
-def ukernels(op: str) -> list[Ukernel]:
+def ukernels(op: str) -> tuple[Ukernel, ...]:
     """Micro-kernels of an operator that the instruction set in use runs, in the table's order."""
-    return [kernel for kernel in _all_ukernels(op) if lib.sp_ukernel_runnable(kernel.index)]
+    return _ukernels(op, isa())
+
+
+@cache
+def _ukernels(op: str, _isa: str) -> tuple[Ukernel, ...]:
+    runnable = (k for k in _all_ukernels(op) if lib.sp_ukernel_runnable(k.index))
+    return tuple(runnable)
 
 
 @cache

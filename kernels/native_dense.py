@@ -50,7 +50,7 @@ def folded_bias(weight: Array, bias: fs.I32, x_zero_point: int) -> fs.I32:
 
 def fits_int32(spec: fs.ConvS8) -> bool:
     """Whether the epilogue's values fit int32 when they are rounded, whatever the sums are."""
-    half = bool(np.all(spec.multiplier <= 0.5))  # |sum| <= 2^31
+    half = bool(spec.multiplier.max(initial=0) <= 0.5)  # |sum| <= 2^31
     if spec.residual is None:
         return half
     residual = spec.residual

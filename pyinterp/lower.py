@@ -24,6 +24,7 @@ from .lowered import Lowered, Operation, ReferenceOp, View
 from .model import Model, Node
 from .ops.fused_shapes import output_dtype, output_shape
 from .ops.fused_spec import Spec, TableS8
+from .quantized import INT8
 from .shapes import Shape, infer
 
 _FLIP_SIGN = np.arange(256, dtype=np.uint8) ^ np.uint8(128)  # bytes of int8 <-> q + 128
@@ -70,7 +71,7 @@ class _Lowering:
 
     def _visit(self, node: Node) -> None:
         for name in node.outputs:
-            if name and name not in self.facts.constants:
+            if self.facts.dtypes.get(name) == INT8 and name not in self.facts.constants:
                 self._shift_raw(name)
         live = [name for name in node.outputs if name in self.needed]
         stored = stored_name(self.graph, node.outputs[0]) if node.outputs else ""

@@ -93,6 +93,7 @@ class QuantizedValues:
         self._storage: dict[str, Storage] = {}
         self._operands: dict[str, Operand | None] = {}
         self._targets: dict[str, Target | None] = {}
+        self._parameters: dict[tuple[str, ...], Parameters | None] = {}
 
     def operand(self, value: str) -> Operand | None:
         """The quantized activation behind a float value; None where it is not one."""
@@ -106,7 +107,7 @@ class QuantizedValues:
             return None
         if self.graph.constant(value) is not None:
             return None
-        parameters = activation_parameters(node, self.graph.constant)
+        parameters = self._parameters_of(node)
         source = node.inputs[0]
         if parameters is None or self.graph.facts.dtypes[source] not in (UINT8, INT8):
             return None
@@ -114,6 +115,15 @@ class QuantizedValues:
         zero = parameters.zero_point + storage.shift
         name = stored_name(self.graph, source)
         return Operand(name, parameters.scale, zero, storage, source)
+
+    def _parameters_of(self, node: Node) -> Parameters | None:
+        """As `activation_parameters`: quantizers of a value and dequantizers share their names."""
+        key = node.inputs[1:]
+        if "output_dtype" in node.attributes:  # which may tell the type in place of a zero point
+            return activation_parameters(node, self.graph.constant)
+        if key not in self._parameters:
+            self._parameters[key] = activation_parameters(node, self.graph.constant)
+        return self._parameters[key]
 
     def storage(self, source: str) -> Storage:
         """How a quantized value of the model is kept."""
@@ -162,7 +172,7 @@ class QuantizedValues:
         return self._targets[output]
 
     def _find_target(self, node: Node) -> Target | None:
-        parameters = activation_parameters(node, self.graph.constant)
+        parameters = self._parameters_of(node)
         if parameters is None:
             return None
         value, lo, hi = self.graph.skip_clamps(node.inputs[0])

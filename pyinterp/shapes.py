@@ -111,7 +111,7 @@ _SAME_SHAPE = frozenset(
     (
         *("Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "Selu", "Sigmoid", "HardSigmoid"),
         *("HardSwish", "Tanh", "Erf", "Exp", "Sqrt", "Neg", "Abs", "Softmax", "Identity"),
-        *("BatchNormalization", "QuantizeLinear", "DequantizeLinear"),
+        *("BatchNormalization", "QuantizeLinear"),
     )
 )
 _BROADCAST = frozenset(["Add", "Sub", "Mul", "Div", "Min", "Max", "Pow"])
@@ -166,7 +166,7 @@ def _groups(node: Node) -> int:
 def _output_dtype(node: Node, arguments: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
     if node.op_type == "QuantizeLinear":
         return arguments[2] if len(arguments) > 2 else np.dtype(np.uint8)
-    return arguments[1] if node.op_type == "DequantizeLinear" else arguments[0]
+    return arguments[0]
 
 
 def infer(model: Model, shapes: Mapping[str, Shape]) -> Facts:
@@ -190,14 +190,16 @@ def infer(model: Model, shapes: Mapping[str, Shape]) -> Facts:
 
 
 def _infer_node(model: Model, node: Node, facts: Facts) -> None:
+    if node.op_type == "DequantizeLinear":
+        # of weights, too: they stay quantized until somebody asks for them as floats
+        output, (values, scale) = node.outputs[0], node.inputs[:2]
+        facts.shapes[output], facts.dtypes[output] = facts.shapes[values], facts.dtypes[scale]
+        return
     names = [n for n in node.inputs if n]
     is_shape = node.op_type in ("Shape", "Size")
     varying = [n for n in names if n not in facts.constants and n not in model.weights]
     constant = is_shape or not varying
-    # weights behind a DequantizeLinear stay quantized until somebody asks for them as floats
-    known = None
-    if not is_shape and (not constant or node.op_type == "DequantizeLinear"):
-        known = _known(node, [facts.shapes[n] for n in names])
+    known = None if constant else _known(node, [facts.shapes[n] for n in names])
     if known is not None:
         output = node.outputs[0]
         facts.shapes[output] = known

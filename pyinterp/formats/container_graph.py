@@ -147,8 +147,8 @@ def read_node(value: Json, load: Callable[[StoredTensor], Array]) -> Node:
         _names(entry["inputs"], op),
         outputs,
         {key: _read_attribute(item, op, key, load) for key, item in attributes.items()},
-        _string(entry.get("name", _usual_name(outputs)), op),
-        _string(entry.get("domain", ""), op),
+        _string(entry["name"], op) if "name" in entry else _usual_name(outputs),
+        _string(entry["domain"], op) if "domain" in entry else "",
     )
 
 
@@ -225,12 +225,14 @@ def read_stored(value: Json, where: str) -> StoredTensor:
 def read_shape(value: Json, where: str) -> tuple[int, ...]:
     """A tensor's shape, within limits."""
     dims = items(value, where, MAX_RANK)
-    shape = tuple([integer(dim, where, DIMENSIONS) for dim in dims])
-    if not shape:
-        return shape
-    if math.prod([dim or 1 for dim in shape]) > MAX_ELEMENTS:
-        raise FormatError(f"{where}: shape {list(shape)} is over {MAX_ELEMENTS} elements")
-    return shape
+    product = 1
+    for dim in dims:
+        if type(dim) is not int or dim < 0:
+            integer(dim, where, DIMENSIONS)
+        product *= dim or 1
+    if product > MAX_ELEMENTS:
+        raise FormatError(f"{where}: shape {dims} is over {MAX_ELEMENTS} elements")
+    return tuple(dims)
 
 
 def check_dtype(value: Json, where: str) -> str:
@@ -266,6 +268,8 @@ def items(value: Json, where: str, limit: int = MAX_ENTRIES) -> list[Json]:
 
 
 def text(value: Json, where: str) -> str:
+    if type(value) is str and value:
+        return value
     if not _string(value, where):
         raise FormatError(f"{where}: expected a name, got empty text")
     return str(value)
