@@ -23,7 +23,8 @@ def conv_csr_f32(
 ) -> NativeStep:
     """layout: slab, the only one."""
     output = output_shape(spec, shapes)
-    check_size(*(in_layout(shape, "slab") for shape in (output, *shapes)))
+    lanes = shapes[0][1], math.prod(spec.window.kernel), SLAB
+    check_size(lanes, *(in_layout(shape, "slab") for shape in (output, *shapes)))
     kernel, window = ukernels("conv_csr_f32")[0], spec.window
     in_place = (window.kernel, window.strides) == ((1, 1), (1, 1)) and not any(window.pads)
     taps = np.arange(math.prod(window.kernel), dtype=np.int64).reshape(window.kernel) * SLAB
