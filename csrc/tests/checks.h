@@ -99,6 +99,7 @@ void test_depthwise(int threads);
 void test_grouped(int threads);
 void test_winograd(int threads);
 void test_sparse(int threads);
+void test_slab(int threads);
 void test_threads(int with_forks);
 void test_packing(void);
 

@@ -16,6 +16,7 @@ static void test_operators(int threads)
     test_grouped(threads);
     test_winograd(threads);
     test_sparse(threads);
+    test_slab(threads);
 }
 
 /* Steps round to nearest whatever the caller's mode, which they leave as it was. */

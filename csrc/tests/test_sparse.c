@@ -1,12 +1,13 @@
-/* Sparse convolutions of every conv_csr micro-kernel, nchw or slabs, and of every conv_block
+/* Sparse int8 convolutions of every conv_csr micro-kernel, nchw, and of every conv_block
  * micro-kernel, nc4hw4, against plain loops. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "checks.h"
+#include "packed_rows.h"
 
-enum { WIDTH = 64 /* lanes of a block of int8 */, SLABS = -1 /* a source: of float32 */ };
+enum { WIDTH = 64 /* lanes of a block */ };
 
 /* Where the lanes come from, as csrc/sparing.h describes; in the simplest way. */
 static sp_csr_lanes make_lanes(const sp_conv_shape *s, int source, int block)
@@ -24,92 +25,6 @@ static sp_csr_lanes make_lanes(const sp_conv_shape *s, int source, int block)
                           phases, phases,   lanes, SP_ROUND_UP(lanes * phases * phases, 64),
                           block};
 }
-
-static int64_t tap_offset(const sp_conv_shape *s, const sp_csr_lanes *l, int tap)
-{
-    const int y = tap / s->kernel_w * s->dilation_h, x = tap % s->kernel_w * s->dilation_w;
-    if (l->source == SLABS)
-        return tap * SP_SLAB_WIDTH;
-    if (l->source != SP_CSR_PLANES)
-        return 0;
-    return (int64_t)(y % s->stride_h * l->phases_w + x % s->stride_w) * l->phase_lanes +
-           y / s->stride_h * l->row_width + x / s->stride_w;
-}
-
-/* Packed rows. Each row is cut into two segments where `split`, by input channels, which are parts
- * where weights are float; a segment has whole windows. */
-struct packed {
-    sp_csr_matrix matrix;
-    int32_t part_segment[3];
-    int64_t part_byte[2];
-    sp_csr_segment *segments;
-    int32_t *entries;
-};
-
-static void put_entry(int32_t *entry, int slot, int k_group, int64_t offset, const void *weight,
-                      int bytes)
-{
-    entry[slot] = (int32_t)offset;
-    if (k_group == 1 && bytes == 1)
-        entry[1] = *(const int8_t *)weight;
-    else if (k_group == 1)
-        memcpy(&entry[1], weight, 4);
-    else /* pairs stand twice in their word */
-        for (int i = slot; i < 4; i += k_group)
-            ((int8_t *)&entry[k_group])[i] = *(const int8_t *)weight;
-}
-
-/* w: [O][taps][C / groups], of `bytes` bytes: int8 or float. */
-static struct packed *pack_rows(const sp_conv_shape *s, const sp_csr_lanes *l, const void *w,
-                                int bytes, int k_group, int window, int split)
-{
-    const int each = s->in_c / s->groups, columns = s->out_c / s->groups;
-    const int k = s->kernel_h * s->kernel_w * each, parts = split && s->in_c > 1 ? 2 : 1;
-    const int channel_block = (s->in_c + parts - 1) / parts, apart = bytes == 4;
-    const int most = (k + k_group * window) * s->out_c * parts; /* entries */
-    struct packed *p = allocate(sizeof *p);
-    p->segments = allocate((size_t)(s->out_c * parts) * sizeof *p->segments);
-    int32_t *entries = allocate((size_t)(most * (k_group + 1)) * 4);
-    int done = 0, segment = 0;
-    for (int part = 0; part < parts; part++) {
-        p->part_byte[apart ? part : 0] = apart ? (int64_t)done * (k_group + 1) * 4 : 0;
-        for (int o = 0; o < s->out_c; o++) {
-            int count = 0;
-            for (int i = 0; i < k; i++) {
-                static const char zero[4];
-                const char *weight = (const char *)w + (size_t)(o * k + i) * (size_t)bytes;
-                const int channel = o / columns * each + i % each - part * channel_block;
-                if (memcmp(weight, zero, (size_t)bytes) == 0 || channel < 0 ||
-                    channel >= channel_block)
-                    continue;
-                int64_t offset = (int64_t)channel * l->channel_lanes + tap_offset(s, l, i / each);
-                if (!apart)
-                    offset += (int64_t)part * channel_block * l->channel_lanes;
-                put_entry(entries + (done + count / k_group) * (k_group + 1), count % k_group,
-                          k_group, offset, weight, bytes);
-                count++;
-            }
-            const int steps = SP_ROUND_UP((count + k_group - 1) / k_group, window);
-            p->segments[segment++] = (sp_csr_segment){o, steps, part == 0, part == parts - 1};
-            done += steps;
-        }
-        p->part_segment[apart ? part + 1 : 1] = segment;
-    }
-    p->entries = allocate((size_t)(done * (k_group + 1)) * 4); /* of its exact size */
-    memcpy(p->entries, entries, (size_t)(done * (k_group + 1)) * 4);
-    free(entries);
-    p->matrix = (sp_csr_matrix){1,
-                                parts > 1,
-                                apart ? parts : 1,
-                                apart ? channel_block : s->in_c,
-                                p->part_segment,
-                                p->part_byte,
-                                p->segments,
-                                p->entries};
-    return p;
-}
-
-static void free_packed(struct packed *p) { free(p->segments), free(p->entries), free(p); }
 
 /* Keeps about one weight in four. */
 static void make_sparse(int16_t *w, size_t n)
@@ -328,103 +243,6 @@ static void test_words(int channels, int pixels, int threads)
     end_case();
 }
 
-/* Where an element of nchw stands in slabs. */
-static size_t in_slabs(int64_t i, int channels, int pixels)
-{
-    const int64_t pixel = i / channels / pixels * pixels + i % pixels;
-    return (size_t)((pixel / SP_SLAB_WIDTH * channels + i / pixels % channels) * SP_SLAB_WIDTH +
-                    pixel % SP_SLAB_WIDTH);
-}
-
-static size_t slab_elements(int images, int channels, int pixels)
-{
-    return (size_t)(SP_ROUND_UP(images * pixels, SP_SLAB_WIDTH) * channels);
-}
-
-/* nchw to slabs of their exact size; what stands for no pixel is NaN. */
-static float *to_slabs(const float *x, int images, int channels, int pixels)
-{
-    const size_t n = slab_elements(images, channels, pixels);
-    float *slabs = allocate(n * sizeof *slabs);
-    for (size_t i = 0; i < n; i++)
-        slabs[i] = NAN;
-    for (int i = 0; i < images * channels * pixels; i++)
-        slabs[in_slabs(i, channels, pixels)] = x[i];
-    return slabs;
-}
-
-/* Slabs and back, from both other orders. */
-static void test_slab_layout(int channels, int pixels, int threads)
-{
-    const int images = 3, n = images * channels * pixels;
-    begin_case("slabs, %d channels, %d pixels, threads %d", channels, pixels, threads);
-    float *nchw = random_floats((size_t)n), *nhwc = allocate((size_t)n * sizeof *nhwc);
-    for (int i = 0; i < n; i++) {
-        const int pixel = i / channels / pixels * pixels + i % pixels;
-        nhwc[pixel * channels + i / pixels % channels] = nchw[i];
-    }
-    for (int last = 0; last < 2; last++) {
-        const float *other = last ? nhwc : nchw;
-        float *y = to_slabs(nchw, images, channels, pixels);
-        float *back = allocate((size_t)n * sizeof *back);
-        sp_slab p = {images, channels, pixels, last, 0};
-        run_step(SP_SLAB, &p, y, NULL, back, threads);
-        check_bytes((uint8_t *)back, (const uint8_t *)other, (size_t)n * sizeof *back);
-        memset(y, 0xA5, slab_elements(images, channels, pixels) * sizeof *y);
-        p.to_slab = 1;
-        run_step(SP_SLAB, &p, other, NULL, y, threads);
-        for (int i = 0; i < n; i++)
-            CHECK(y[in_slabs(i, channels, pixels)] == nchw[i]);
-        free(y), free(back);
-    }
-    free(nchw), free(nhwc);
-    end_case();
-}
-
-static void test_f32(int ukernel, sp_conv_shape s, int in_place, int split, int threads)
-{
-    const int taps = s.kernel_h * s.kernel_w, k = taps * s.in_c;
-    const int in_pixels = s.in_h * s.in_w, pixels = s.out_h * s.out_w;
-    char shape[150];
-    describe_shape(&s, shape, sizeof shape);
-    begin_case("conv_csr_f32 %s, %s, in place %d, split %d, threads %d", sp_ukernels[ukernel].name,
-               shape, in_place, split, threads);
-    float *x = random_floats(in_elements(&s)), *residual = random_floats(out_elements(&s));
-    float *w = random_floats((size_t)(s.out_c * k)), *bias = random_floats((size_t)s.out_c);
-    for (int i = 0; i < s.out_c * k; i++)
-        w[i] = random_between(0, 3) ? 0 : w[i];
-    float *slabs = to_slabs(x, s.batch, s.in_c, in_pixels);
-    float *residual_slabs = to_slabs(residual, s.batch, s.out_c, pixels);
-    float *y = allocate(slab_elements(s.batch, s.out_c, pixels) * sizeof *y);
-    const sp_csr_lanes lanes = {.source = SLABS, .channel_lanes = taps * SP_SLAB_WIDTH};
-    sp_conv_csr_f32 p = {.shape = s, .ukernel = ukernel, .in_place = in_place};
-    struct packed *packed = pack_rows(&s, &lanes, w, 4, 1, 1, split);
-    p.matrix = packed->matrix;
-    p.bias = bias, p.lo = -20.0F, p.hi = 25.0F, p.has_residual = 1;
-    run_step(SP_CONV_CSR_F32, &p, slabs, residual_slabs, y, threads);
-    for (int i = 0; i < (int)out_elements(&s); i++) { /* nchw */
-        const int image = i / (s.out_c * pixels), o = i / pixels % s.out_c;
-        double sum = (double)bias[o] + (double)residual[i];
-        double size = fabs((double)bias[o]) + fabs((double)residual[i]);
-        for (int j = 0; j < k; j++) {
-            int64_t at = find_input(&s, (int64_t)image * pixels + i % pixels, j / s.in_c, 0);
-            if (at < 0)
-                continue;
-            const int64_t inside = at / s.in_c % in_pixels;
-            const double value =
-                (double)x[((int64_t)image * s.in_c + j % s.in_c) * in_pixels + inside];
-            sum += value * (double)w[o * k + j], size += fabs(value * (double)w[o * k + j]);
-        }
-        /* gamma(K + 3): see conv_f32_bound in pyinterp/ops/fused.py */
-        const double bound = (k + 3) * 0x1p-24 / (1 - (k + 3) * 0x1p-24) * size;
-        const double got = (double)y[in_slabs(i, s.out_c, pixels)];
-        CHECK(fabs(got - fmin(fmax(sum, -20.0), 25.0)) <= bound);
-    }
-    free(x), free(residual), free(w), free(bias), free(y), free_packed(packed);
-    free(slabs), free(residual_slabs);
-    end_case();
-}
-
 struct layer {
     sp_conv_shape shape;
     int source;
@@ -473,15 +291,4 @@ void test_sparse(int threads)
     for (int channels = 1; channels < 10; channels++)
         for (int pixels = 1; pixels < 80; pixels += 13)
             test_words(channels, pixels, threads);
-    for (int u = -1; (u = next_ukernel("conv_csr_f32", u)) >= 0;)
-        for (int i = 0; i < LAYERS; i++) {
-            struct layer layer = pick_layer(i);
-            const int is_point = layer.shape.kernel_w == 1 && layer.shape.stride_w == 1;
-            test_f32(u, layer.shape, 0, i % 2, threads);
-            if (is_point)
-                test_f32(u, layer.shape, 1, i % 2, threads);
-        }
-    for (int channels = 1; channels < 10; channels += 3)
-        for (int pixels = 1; pixels < 150; pixels += 13)
-            test_slab_layout(channels, pixels, threads);
 }
