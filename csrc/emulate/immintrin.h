@@ -24,6 +24,19 @@
 #undef _mm512_roundscale_ps
 #define _mm512_roundscale_ps(a, mode) simde_mm512_roundscale_ps(a, SIMDE_MM_FROUND_CUR_DIRECTION)
 
+/* SIMDe's reads the whole vector; lanes outside the mask may lie outside of memory. */
+static inline simde__m256 sp_maskload_ps(const float *from, simde__m256i mask)
+{
+    const simde__m256i_private wanted = simde__m256i_to_private(mask);
+    simde__m256_private to = simde__m256_to_private(simde_mm256_setzero_ps());
+    for (int i = 0; i < 8; i++)
+        if (wanted.i32[i] < 0)
+            to.f32[i] = from[i];
+    return simde__m256_from_private(to);
+}
+#undef _mm256_maskload_ps
+#define _mm256_maskload_ps sp_maskload_ps
+
 #ifndef _mm512_cvtps_epi32
 static inline simde__m512i _mm512_cvtps_epi32(simde__m512 a)
 {
