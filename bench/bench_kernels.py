@@ -35,7 +35,8 @@ from sparing.ops import fused_spec as fs
 
 TYPICAL = (
     "resnet50/(conv1|res2a_3x3|res2a_1x1_out|res3b_3x3|res3b_1x1_in|res4b_3x3|res4b_1x1_in"
-    "|res5b_3x3|fc)$|gemm/1024$|mobilenet_v2/block(2_depthwise|3_depthwise|8_expand|8_depthwise|15_project)$"
+    "|res5b_3x3|fc)$|gemm/1024$"
+    "|mobilenet_v2/block(2_depthwise|3_depthwise|8_expand|8_depthwise|15_project)$"
 )
 PRODUCT = Layer("gemm", "1024", 1024, 1024, 1, 1024, (1, 1), 1, (0, 0, 0, 0), 1, 1)  # 1024 rows
 SPARSITY = 0.9

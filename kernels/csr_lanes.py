@@ -28,7 +28,7 @@ Source: TypeAlias = Literal["in place", "gathered", "planes"]
 
 @dataclass(frozen=True, slots=True)
 class Lanes:
-    """See sp_csr_lanes. total: lanes of a full pass. block: lanes of a whole block."""
+    """See sp_csr_lanes. total: lanes of a full pass."""
 
     source: Source
     images: int
@@ -38,7 +38,6 @@ class Lanes:
     phase_lanes: int
     channel_lanes: int
     total: int
-    block: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +75,9 @@ def plan_lanes(
         pixels = out_h * out_w
         once = nonzeros < GATHER_USES * channels
         if window.strides == (1, 1) and pixels >= WIDTH and once and not nhwc:
-            return Lanes("in place", 1, out_w, pixels, (1, 1), 0, pixels, pixels, WIDTH)
+            return Lanes("in place", 1, out_w, pixels, (1, 1), 0, pixels, pixels)
         total = batch * pixels
-        return Lanes("gathered", batch, out_w, pixels, (1, 1), 0, WIDTH, total, WIDTH)
+        return Lanes("gathered", batch, out_w, pixels, (1, 1), 0, WIDTH, total)
     axes = [
         _axis(size, out, *rest)
         for size, out, *rest in zip(
@@ -102,7 +101,7 @@ def plan_lanes(
     lines = -(-phase_lanes * phases[0] * phases[1] // line)
     channel_lanes = (lines | 1) * line
     return Lanes(
-        "planes", images, row_width, image_lanes, phases, phase_lanes, channel_lanes, total, WIDTH
+        "planes", images, row_width, image_lanes, phases, phase_lanes, channel_lanes, total
     )
 
 

@@ -11,7 +11,7 @@ from ..errors import ModelError
 from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
 from ..ops.fused_spec import ConvS8, GemmS8, conv_of
 from ._native import ffi, lib
-from .csr_lanes import Lanes, plan_lanes, tap_offsets
+from .csr_lanes import WIDTH, Lanes, plan_lanes, tap_offsets
 from .native import CData, NativeStep, Ukernel, pointer, ukernels
 from .native_dense import fill_epilogue, folded_bias
 from .native_elementwise import check_size, fill_shape
@@ -43,7 +43,7 @@ def _channel_block(lanes: Lanes, spec: ConvS8) -> int:
     """Input channels of a segment: their part of a block fits L1, unless segments get too short."""
     # within a slab of a block all lanes are read, of planes those that its taps reach
     reach = int(tap_offsets(lanes, spec.window).max())
-    touched = min(lanes.channel_lanes, lanes.block + reach)
+    touched = min(lanes.channel_lanes, WIDTH + reach)
     per_channel = count_nonzeros(spec.weight) / math.prod(spec.weight.shape[:2])
     fits_l1 = max(1, L1_BYTES // touched)
     channels = spec.weight.shape[1]
@@ -103,7 +103,7 @@ def _prepare(
     fill_shape(params.shape, spec.window, spec.groups, x, output)
     params.lanes = (
         *(SOURCES[lanes.source], lanes.images, lanes.row_width, lanes.image_lanes),
-        *(*lanes.phases, lanes.phase_lanes, lanes.channel_lanes, lanes.block),
+        *(*lanes.phases, lanes.phase_lanes, lanes.channel_lanes, WIDTH),
     )
     keep: list[Array] = [packed.part_segment, packed.part_byte, packed.segments, packed.entries]
     types = ("int32_t *", "int64_t *", "sp_csr_segment *", "void *")

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from .cost_sparse import F32_VECTOR
 from .kernels.csr_lanes import slab_channels
 from .kernels.step import SLAB
 from .kernels.sums import count_nonzeros
@@ -13,7 +14,6 @@ from .ops.fused_spec import ConvF32
 
 Shape = tuple[int, ...]
 
-VECTOR = 8
 NARROW = 32  # lanes that those of a single slab take as long as, where they are fewer
 # Products that a row of a segment is worth for each lane: its sums are loaded and stored.
 SEGMENT_MACS = 2
@@ -26,7 +26,7 @@ def slab_work(spec: ConvF32, shapes: Sequence[Shape]) -> tuple[float, float]:
     """Multiply-accumulates that the work is worth, and the seconds of gathering."""
     (batch, channels, *size), weight = shapes[0], spec.weight
     pixels = batch * prod(spec.window.output_size(*size))
-    lanes = -(-pixels // VECTOR) * VECTOR
+    lanes = -(-pixels // F32_VECTOR) * F32_VECTOR
     if 0 < pixels < SLAB:
         lanes = max(lanes, NARROW)
     nonzeros, window = count_nonzeros(weight), spec.window
