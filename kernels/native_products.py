@@ -20,16 +20,27 @@ INT16_GMACS = 78
 SAMPLE_ROWS = 32  # of a panel
 SAMPLE_GROUPS = 8
 
+# Windows for activations up to CEILING hold more than those for all activations; what exceeds it
+# is multiplied apart (csrc/gemm_s8/outliers.h). That serves where few activations do, as behind a
+# Relu, whose zero point is low. How many do is not known here: so many of the quads are taken to.
+CEILING = 127
+HIGHEST_ZERO_POINT = 32
+OUTLIER_QUADS = 0.12
+OUTLIER_NANOSECONDS = 2.0  # of one quad in one row, by 32 columns
+SPLIT_NANOSECONDS = 0.1  # of one activation
+WORTH_SPLITTING = 0.92  # of the time without
+
 
 @dataclass(frozen=True, slots=True)
 class PackedProduct:
-    """k_padded, panel_start: see sp_conv_s8. detail: for explain()."""
+    """k_padded, panel_start, quad_place: see sp_conv_s8. detail: for explain()."""
 
     ukernel: Ukernel
     weights: Array
     k_padded: int
     panel_start: Array | None
     detail: str
+    quad_place: Array | None = None
 
     def fill(self, params: CData) -> list[Array]:
         """Fill what sp_conv_s8 and sp_gemm_s8 share; the arrays that it points to."""
@@ -38,7 +49,10 @@ class PackedProduct:
         if self.panel_start is None:
             return [self.weights]
         params.panel_start = pointer(self.panel_start, "int64_t *")
-        return [self.weights, self.panel_start]
+        if self.quad_place is None:
+            return [self.weights, self.panel_start]
+        params.quad_place = pointer(self.quad_place, "uint32_t *")
+        return [self.weights, self.panel_start, self.quad_place]
 
 
 def choose_gemm(weight: Array) -> Ukernel:
@@ -52,7 +66,8 @@ def pack_product(spec: ConvS8 | GemmS8) -> PackedProduct:
     rows = in_rows(spec)
     ukernel = choose_gemm(rows)
     if _windows_may_serve(ukernel):
-        packed = _pack_windows(rows, largest_activation(spec))
+        ceiling, _ = _best_ceiling(spec, rows[:SAMPLE_GROUPS, :SAMPLE_ROWS])
+        packed = _pack_windows(rows, ceiling, ceiling < largest_activation(spec))
         if packed.use.nanoseconds < _int16_nanoseconds(rows):
             return packed.product(rows.shape[2])
     weights = packing.pack_panels(rows, ukernel.nr, ukernel.k_group)
@@ -91,8 +106,24 @@ def windows_speedup(spec: ConvS8 | GemmS8) -> float:
     sample = in_rows(spec, SAMPLE_ROWS)[:SAMPLE_GROUPS]
     if not sample.size or not _windows_may_serve(choose_gemm(sample)):
         return 1.0
-    use = _pack_windows(sample, largest_activation(spec)).use
-    return max(1.0, _int16_nanoseconds(sample) / use.nanoseconds)
+    _, nanoseconds = _best_ceiling(spec, sample)
+    return max(1.0, _int16_nanoseconds(sample) / nanoseconds)
+
+
+def _best_ceiling(spec: ConvS8 | GemmS8, sample: Array) -> tuple[int, float]:
+    """What windows are to hold, all activations or those up to CEILING; and nanoseconds of two rows
+    of activations with the sample's panel of each group.
+    """
+    largest = largest_activation(spec)
+    whole = float(_pack_windows(sample, largest).use.nanoseconds)
+    if isinstance(spec, GemmS8) or largest <= CEILING or spec.x_zero_point > HIGHEST_ZERO_POINT:
+        return largest, whole
+    groups, outputs, k = sample.shape
+    split = float(_pack_windows(sample, CEILING).use.nanoseconds)
+    split += 2 * groups * OUTLIER_QUADS * k / 4 * OUTLIER_NANOSECONDS
+    share = outputs * spec.groups / spec.weight.shape[0]  # all panels read what is split once
+    split += 2 * groups * k * SPLIT_NANOSECONDS * share
+    return (CEILING, split) if split < WORTH_SPLITTING * whole else (largest, whole)
 
 
 def _windows_may_serve(ukernel: Ukernel) -> bool:
@@ -109,34 +140,42 @@ def _int16_nanoseconds(rows: Array) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _PackedWindows:
-    """What csrc/gemm_s8/windows.c makes of weights. used: bytes of space. use: an sp_window_use."""
+    """What csrc/gemm_s8/windows.c makes of weights. used: bytes of space. quad_place: None where no
+    activation exceeds what windows hold. use: an sp_window_use.
+    """
 
     ukernel: Ukernel
     space: Array
     used: int
     start: Array
+    quad_place: Array | None
     use: CData
 
     def product(self, k: int) -> PackedProduct:
         """With the weights in memory that is no larger than they are."""
         detail = f"{self.ukernel.name}, {_describe(self.use)}"
+        if self.quad_place is not None:
+            detail += f", activations above {CEILING} apart"
         k_padded = packing.padded_k(k, self.ukernel.k_group)
         weights = memory.shrunk(self.space, self.used)
-        return PackedProduct(self.ukernel, weights, k_padded, self.start, detail)
+        return PackedProduct(self.ukernel, weights, k_padded, self.start, detail, self.quad_place)
 
 
-def _pack_windows(rows: Array, x_max: int) -> _PackedWindows:
+def _pack_windows(rows: Array, x_max: int, outliers: bool = False) -> _PackedWindows:
+    """outliers: tell where each quad is, for activations that exceed x_max."""
     ukernel = native.ukernels("gemm_windows_s8")[0]
     groups, outputs, k = rows.shape
     panels = -(-outputs // ukernel.nr)
     start = np.empty(groups * panels, np.int64)
     space = memory.empty(groups * int(lib.sp_window_bytes(outputs, k)))
+    quad_place = np.empty(groups * panels * -(-k // 4), np.uint32) if outliers else None
+    places = ffi.NULL if quad_place is None else pointer(quad_place, "uint32_t *")
     use = ffi.new("sp_window_use *")
     used = lib.sp_pack_windows(
         pointer(np.ascontiguousarray(rows), "int8_t *"),
-        *(groups, outputs, k, x_max, pointer(space), pointer(start, "int64_t *"), use),
+        *(groups, outputs, k, x_max, pointer(space), pointer(start, "int64_t *"), places, use),
     )
-    return _PackedWindows(ukernel, space, int(used), start, use)
+    return _PackedWindows(ukernel, space, int(used), start, quad_place, use)
 
 
 def _describe(use: CData) -> str:

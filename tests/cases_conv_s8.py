@@ -313,6 +313,24 @@ def _blocks() -> list[Case]:
     ]
 
 
+def _outliers() -> list[Case]:
+    """Full-range weights behind a low zero point, where AVX2 multiplies large activations apart."""
+
+    def full(name: str, x: Shape, outputs: int, kernel: int = 1, **more: object) -> Case:
+        options = {"weights": "minmax 127", "pads": (kernel // 2,) * 4, **more}
+        return conv_s8(f"full range {name}", x, outputs, (kernel, kernel), **options)  # type: ignore[arg-type]
+
+    return [
+        full("64->256", (1, 64, 7, 9), 256),
+        full("x_zp 32, batch 2, 24 of 88 outputs left", (2, 132, 5, 5), 88, x_zp=32, table=True),
+        full("two chunks", (1, 700, 4, 4), 224, x_zp=3, residual="quantized", output=S8),
+        full("3x3 stride 2", (1, 31, 9, 8), 168, 3, strides=(2, 2), x_zp=9),
+        full("2 groups, residual", (1, 256, 6, 5), 160, groups=2, residual="accumulator"),
+        full("inputs at their ends", (1, 96, 5, 7), 128, values="ends"),
+        full("top inputs", (1, 96, 5, 7), 128, values="top"),
+    ]
+
+
 def all_cases() -> list[Case]:
     return [
         *_tiles(),
@@ -321,4 +339,5 @@ def all_cases() -> list[Case]:
         *_numbers(),
         *_sparse(),
         *_blocks(),
+        *_outliers(),
     ]

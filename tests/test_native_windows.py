@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from case_builders import conv_s8, gemm_s8
+from case_builders import Case, conv_s8, gemm_s8
 from cases import CASES
 from kernel_checks import check, forced_isa
 
@@ -109,6 +109,32 @@ def test_a_zero_point_above_x_max_counts() -> None:
         above = replace(case, spec=replace(case.spec, x_zero_point=255))
         assert "of 1" not in pack_product(above.spec).detail  # type: ignore[arg-type]
     check(kernel, above, "nhwc", (1, 2), "avx2")
+
+
+def _detail(case: Case) -> str:
+    with forced_isa("avx2"):
+        return pack_product(case.spec).detail  # type: ignore[arg-type]
+
+
+def test_large_activations_are_multiplied_apart_where_that_pays() -> None:
+    """Where weights have all 8 bits and outputs are many, and a low zero point says that most
+    activations are small; in a matrix product, whose inputs may be anything, never."""
+
+    def full(outputs: int = 256, weights: str = "minmax 127", **more: int) -> Case:
+        return conv_s8("full range", (1, 256, 3, 3), outputs, (1, 1), weights=weights, **more)  # type: ignore[arg-type]
+
+    apart = "activations above 127 apart"
+    assert apart in _detail(full()) and apart in _detail(full(x_zp=32))
+    for case in (
+        full(x_zp=33),
+        full(x_max=127),
+        full(outputs=8),
+        full(weights="minmax 63"),
+        gemm_s8("full range", 4, 256, 256, weights="minmax 127"),
+    ):
+        assert apart not in _detail(case)
+    found = [c for c in CASES if c.name.startswith("conv_s8 full range")]
+    assert found and all(apart in _detail(case) for case in found)
 
 
 def test_speedup_follows_the_weights() -> None:

@@ -4,6 +4,7 @@
  * A task is a block of pixels and a range of panels. Its patches are gathered into scratch memory,
  * or read where they are, and stay in the L2 cache while the panels pass by. */
 #include "conv_s8.h"
+#include "gemm_s8/outliers.h"
 #include "gemm_s8/rows.h"
 #include "gemm_s8/windows.h"
 #include "operators.h"
@@ -62,14 +63,14 @@ static struct job plan_job(const sp_conv_s8 *p, int threads)
     job.group_columns = s->out_c / s->groups;
     job.group_panels = (job.group_columns + nr - 1) / nr;
     job.pointwise = is_pointwise(s) && s->in_c / s->groups == p->k_padded;
-    job.direct = job.pointwise && sp_activation_bytes(job.kernel) == 1;
+    job.direct = job.pointwise && sp_activation_bytes(job.kernel) == 1 && !p->quad_place;
     job.patch_stride = job.direct ? (size_t)s->in_c : patch_bytes(p, job.kernel);
     job.split = sp_split_product(job.kernel, job.pixels, p->k_padded, job.group_panels * s->groups,
                                  threads);
     return job;
 }
 
-/* Scratch memory: sums of a block [rows][nr], then its patches. */
+/* Scratch memory: sums of a block [rows][nr], then its outliers, then its patches. */
 static size_t sum_bytes(const struct job *job, int rows)
 {
     return (size_t)rows * (size_t)job->kernel->nr * sizeof(int32_t);
@@ -81,7 +82,16 @@ size_t sp_scratch_conv_s8(const void *params)
     struct job job = plan_job(p, 1);
     int rows = SP_MIN(sp_most_rows(job.kernel, p->k_padded), job.pixels);
     const size_t patches = (size_t)rows * job.patch_stride + SP_PATCH_SLACK;
+    if (p->quad_place)
+        return sum_bytes(&job, rows) + sp_outlier_bytes(rows, p->k_padded) + patches;
     return sum_bytes(&job, rows) + (job.direct ? 0 : patches);
+}
+
+static const uint8_t *find_pixel(const struct job *job, int group, int pixel)
+{
+    const sp_conv_shape *s = &job->p->shape;
+    const uint8_t *x = job->context->input[0];
+    return x + (size_t)pixel * (size_t)s->in_c + group * (s->in_c / s->groups);
 }
 
 static const void *find_patches(const struct job *job, int group, int first, int rows,
@@ -90,12 +100,30 @@ static const void *find_patches(const struct job *job, int group, int first, int
     const sp_conv_shape *s = &job->p->shape;
     const uint8_t *x = job->context->input[0];
     if (job->direct)
-        return x + (size_t)first * (size_t)s->in_c + group * (s->in_c / s->groups);
+        return find_pixel(job, group, first);
     if (job->pointwise && s->groups == 1)
         sp_put(scratch, 0, x + (size_t)first * (size_t)s->in_c, rows * s->in_c, 2);
     else
         sp_gather_s8(job->p, x, group, first, rows, scratch, job->patch_stride,
                      sp_activation_bytes(job->kernel));
+    return scratch;
+}
+
+/* The patches without their outliers, in scratch memory. */
+static const void *split_patches(const struct job *job, int group, int first, int rows,
+                                 const struct sp_outliers *outliers, void *scratch)
+{
+#ifdef SP_X86
+    const sp_conv_s8 *p = job->p;
+    const size_t in_c = (size_t)p->shape.in_c, stride = job->patch_stride;
+    if (job->pointwise) {
+        sp_split_outliers_avx2(find_pixel(job, group, first), in_c, rows, p->k_padded, scratch,
+                               stride, outliers);
+    } else {
+        find_patches(job, group, first, rows, scratch);
+        sp_split_outliers_avx2(scratch, stride, rows, p->k_padded, scratch, stride, outliers);
+    }
+#endif
     return scratch;
 }
 
@@ -131,19 +159,26 @@ static struct sp_panels find_panels(const struct job *job, int group)
         start ? start + group * job->group_panels : NULL,
         job->group_columns,
         p->k_padded,
+        p->quad_place ? p->quad_place + group * job->group_panels * (p->k_padded / 4) : NULL,
     };
 }
 
+/* outliers: of the patches, or NULL. */
 static void run_panel(const struct job *job, const struct sp_panels *panels, struct sp_panel panel,
-                      const void *patches, const struct sp_rows *rows, int32_t *sum)
+                      const void *patches, const struct sp_outliers *outliers,
+                      const struct sp_rows *rows, int32_t *sum)
 {
     const sp_epilogue *epilogue = &job->p->epilogue;
     const int count = panel.count;
     if (job->fused && takes_panel(job, count)) {
-        job->fused(epilogue, rows, patches, job->patch_stride, panel.weights, panels->k);
+        job->fused(epilogue, rows, patches, job->patch_stride, panel, panels->k, outliers);
         return;
     }
     sp_sum_panel(panels, panel, patches, job->patch_stride, rows->rows, sum);
+#ifdef SP_X86
+    if (outliers)
+        sp_add_outliers_avx2(outliers, panel, rows->rows, sum);
+#endif
     sp_epilogue_of(job->kernel->isa)(epilogue, rows);
 }
 
@@ -155,6 +190,13 @@ static void run_task(void *argument, int task, int thread)
     const int first = sp_first_row(split, block), rows = sp_first_row(split, block + 1) - first;
     char *scratch = job->context->scratch + (size_t)thread * job->context->scratch_per_thread;
     int32_t *sum = (int32_t *)scratch;
+    char *patch_space = scratch + sum_bytes(job, rows);
+    struct sp_outliers found_outliers, *outliers = NULL;
+    if (job->p->quad_place) {
+        found_outliers = sp_divide_outliers(patch_space, rows, job->p->k_padded);
+        outliers = &found_outliers;
+        patch_space = found_outliers.end;
+    }
     const void *patches = NULL;
     int patches_group = -1;
     for (int i = split->panels * range / split->ranges;
@@ -162,13 +204,14 @@ static void run_task(void *argument, int task, int thread)
         const int group = i / job->group_panels, panel = i % job->group_panels;
         const struct sp_panels panels = find_panels(job, group);
         if (group != patches_group) {
-            patches = find_patches(job, group, first, rows, scratch + sum_bytes(job, rows));
+            patches = outliers ? split_patches(job, group, first, rows, outliers, patch_space)
+                               : find_patches(job, group, first, rows, patch_space);
             patches_group = group;
         }
         const struct sp_panel found = sp_find_panel(&panels, panel);
         const int channel = group * job->group_columns + found.first;
         const struct sp_rows results = find_rows(job, first, rows, channel, found.count, sum);
-        run_panel(job, &panels, found, patches, &results, sum);
+        run_panel(job, &panels, found, patches, outliers, &results, sum);
     }
 }
 

@@ -14,7 +14,8 @@ struct panel {
     struct channels channels;
     sums bias[VECTORS];
     const struct sp_rows *rows;
-    const struct sp_window_chunk *chunk;
+    struct sp_panel panel;
+    const struct sp_outliers *outliers; /* or NULL */
     struct rows x;
     int mode;
 };
@@ -45,8 +46,12 @@ SP_INLINE void tile(const struct panel *p, int first, int rows, int columns)
     {
         SP_UNROLL for (int j = 0; j < vectors; j++) total[i][j] = p->bias[j];
     }
+    if (p->outliers) {
+        SP_UNROLL for (int i = 0; i < rows; i++)
+            add_outliers(p->outliers, first + i, vectors, p->panel, total[i]);
+    }
     const struct rows x = {p->x.a + (size_t)first * p->x.stride, p->x.stride};
-    sum_chunk(rows, vectors, p->chunk, x, total);
+    sum_chunk(rows, vectors, p->panel.weights, x, total);
     struct channels channels = p->channels;
     SP_UNROLL for (int j = 0; j < VECTORS; j++) channels.bias[j] = all_sums(0); /* summed above */
     channels.count = columns;
@@ -72,14 +77,16 @@ SP_INLINE void all_rows(const struct panel *p, int columns)
 }
 
 void sp_conv_s8_fused_avx2(const sp_epilogue *e, const struct sp_rows *rows, const void *a,
-                           size_t a_stride, const void *w, int k)
+                           size_t a_stride, struct sp_panel panel, int k,
+                           const struct sp_outliers *outliers)
 {
     (void)k; /* the chunk knows it */
     struct panel p = {
         .constants = make_constants(e),
         .channels = load_channels(e, rows, 0, pixels_of(rows->count)),
         .rows = rows,
-        .chunk = w,
+        .panel = panel,
+        .outliers = outliers,
         .x = {a, a_stride},
         .mode = e->residual_mode,
     };

@@ -69,11 +69,13 @@ DEFINE_MODE(add_to_sum, SP_RESIDUAL_ACCUMULATOR)
 DEFINE_MODE(add_to_quantized, SP_RESIDUAL_QUANTIZED)
 
 void sp_conv_s8_fused_avx512vnni(const sp_epilogue *e, const struct sp_rows *rows, const void *a,
-                                 size_t a_stride, const void *w, int k)
+                                 size_t a_stride, struct sp_panel panel, int k,
+                                 const struct sp_outliers *outliers)
 {
+    (void)outliers;
     const int pixels = pixels_of(rows->count / VECTOR);
     const struct panel p = {
-        make_constants(e), load_channels(e, rows, 0, pixels), rows, a, a_stride, w, k,
+        make_constants(e), load_channels(e, rows, 0, pixels), rows, a, a_stride, panel.weights, k,
     };
     if (e->residual_mode == SP_RESIDUAL_NONE)
         plain(&p);

@@ -57,8 +57,9 @@ struct sp_panel sp_find_panel(const struct sp_panels *panels, int i)
     const size_t before = panels->start
                               ? (size_t)panels->start[i]
                               : (size_t)first * (size_t)panels->k * (size_t)kernel->weight_bytes;
-    return (struct sp_panel){panels->weights + before, first,
-                             SP_MIN(kernel->nr, panels->columns - first)};
+    const uint32_t *place = panels->quad_place;
+    return (struct sp_panel){panels->weights + before, place ? place + i * (panels->k / 4) : NULL,
+                             first, SP_MIN(kernel->nr, panels->columns - first)};
 }
 
 void sp_sum_panel(const struct sp_panels *panels, struct sp_panel panel, const void *a,
@@ -153,7 +154,8 @@ void sp_op_gemm_s8(const void *params, const sp_context *context)
 {
     const sp_gemm_s8 *p = params;
     const struct sp_ukernel_entry *kernel = &sp_ukernels[p->ukernel];
-    struct job job = {p, context, {kernel, p->weights, p->panel_start, p->n, p->k_padded}, {0}};
+    struct job job = {
+        p, context, {kernel, p->weights, p->panel_start, p->n, p->k_padded, NULL}, {0}};
     job.split =
         sp_split_product(kernel, p->m, p->k_padded, divide_up(p->n, kernel->nr), context->threads);
     sp_parallel(context->threads, job.split.blocks * job.split.ranges, run_task, &job);

@@ -30,10 +30,12 @@ struct sp_panels {
     const char *weights;
     const int64_t *start; /* first byte of each panel; NULL: panels are as long as their columns */
     int columns, k;       /* output channels; k is padded to k_group */
+    const uint32_t *quad_place; /* as in sp_conv_s8 */
 };
 
 struct sp_panel {
     const void *weights;
+    const uint32_t *quad_place;
     int first, count; /* columns */
 };
 struct sp_panel sp_find_panel(const struct sp_panels *panels, int i);

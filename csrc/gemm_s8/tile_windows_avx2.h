@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "target.h"
-#include "windows.h"
+#include "outliers.h"
 
 enum { VECTOR_BYTES = 32, MOST_ROWS = 4, MOST_VECTORS = 4 };
 
@@ -151,5 +151,26 @@ SP_INLINE void sum_chunk(int rows, int vectors, const struct sp_window_chunk *ch
 #undef WINDOWS
 #undef VECTORS_OF
 #undef SINGLES
+
+/* total += what exceeds 127 in one row. No pair of products can leave int16: 2 * 128 * -128 is its
+ * least value. */
+SP_INLINE void add_outliers(const struct sp_outliers *outliers, int row, int vectors,
+                            struct sp_panel panel, __m256i *total)
+{
+    const __m256i ones = _mm256_set1_epi16(1);
+    const int end = outliers->first[row + 1];
+    for (int i = outliers->first[row]; i < end; i += SP_OUTLIERS_TOGETHER)
+        SP_UNROLL for (int n = 0; n < SP_OUTLIERS_TOGETHER; n++)
+        {
+            const size_t vector = panel.quad_place[outliers->quad[i + n]];
+            const char *w = (const char *)panel.weights + VECTOR_BYTES * vector;
+            const __m256i four = _mm256_set1_epi32((int32_t)outliers->rest[i + n]);
+            SP_UNROLL for (int j = 0; j < vectors; j++)
+            {
+                const __m256i products = _mm256_maddubs_epi16(four, load(w, j));
+                total[j] = _mm256_add_epi32(total[j], _mm256_madd_epi16(products, ones));
+            }
+        }
+}
 
 #endif

@@ -157,8 +157,10 @@ static void count_use(const struct sp_chunk *c, struct sp_window_run run, sp_win
     }
 }
 
-/* Stores the chunk; returns its bytes. */
-static int32_t store_chunk(const struct sp_chunk *c, char *to, sp_window_use *use)
+/* Stores the chunk, `before` bytes behind the panel's start; returns its bytes. quad_place: of the
+ * chunk's quads, or NULL. */
+static int32_t store_chunk(const struct sp_chunk *c, char *to, int64_t before,
+                           uint32_t *quad_place, sp_window_use *use)
 {
     struct sp_window_chunk *header = (struct sp_window_chunk *)to;
     header->quads = (int16_t)c->quads;
@@ -169,14 +171,18 @@ static int32_t store_chunk(const struct sp_chunk *c, char *to, sp_window_use *us
         const struct sp_window_run run = header->run[i];
         count_use(c, run, use);
         const int mask = SP_MAX(run.kind - SP_SINGLE, 0);
-        for (int quads = run.count * sp_window_quads(run.kind); quads > 0; quads--)
-            weights = store_quad(c, *place++, mask, weights);
+        for (int quads = run.count * sp_window_quads(run.kind); quads > 0; quads--, place++) {
+            if (quad_place)
+                quad_place[*place] =
+                    (uint32_t)((before + (weights - to)) / (4 * SP_VECTOR_COLUMNS));
+            weights = store_quad(c, *place, mask, weights);
+        }
     }
     return (int32_t)(SP_ROUND_UP(weights - to, 64));
 }
 
 static int64_t pack_group(const int8_t *w, int columns, int k, int x_max, char *packed, int64_t at,
-                          int64_t *panel_start, sp_window_use *use)
+                          int64_t *panel_start, uint32_t *quad_place, sp_window_use *use)
 {
     const int quads = quads_of(k), chunks = divide_up(quads, SP_CHUNK_QUADS);
     const int panels = divide_up(columns, SP_WINDOW_COLUMNS);
@@ -195,7 +201,9 @@ static int64_t pack_group(const int8_t *w, int columns, int k, int x_max, char *
             steps->sum(&c);
             choose_windows(&c, x_max, steps);
             struct sp_window_chunk *header = (struct sp_window_chunk *)(packed + at);
-            const int32_t bytes = store_chunk(&c, packed + at, use);
+            const int32_t bytes =
+                store_chunk(&c, packed + at, at - panel_start[panel], quad_place, use);
+            quad_place = quad_place ? quad_place + c.quads : NULL;
             header->next = i + 1 < chunks ? bytes : 0;
             use->nanoseconds += 0.01 * c.time * c.width / SP_WINDOW_COLUMNS;
             at += bytes;
@@ -205,14 +213,15 @@ static int64_t pack_group(const int8_t *w, int columns, int k, int x_max, char *
 }
 
 int64_t sp_pack_windows(const int8_t *w, int groups, int columns, int k, int x_max, void *packed,
-                        int64_t *panel_start, sp_window_use *use)
+                        int64_t *panel_start, uint32_t *quad_place, sp_window_use *use)
 {
     const int panels = divide_up(columns, SP_WINDOW_COLUMNS);
     int64_t at = 0;
     for (int group = 0; group < groups; group++) {
-        at = pack_group(w, columns, k, x_max, packed, at, panel_start, use);
+        at = pack_group(w, columns, k, x_max, packed, at, panel_start, quad_place, use);
         w += (size_t)columns * (size_t)k;
         panel_start += panels;
+        quad_place = quad_place ? quad_place + panels * quads_of(k) : NULL;
     }
     return at;
 }

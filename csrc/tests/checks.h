@@ -95,6 +95,7 @@ void test_float(int threads);
 void test_windows(int threads);
 void test_products(int threads);
 void test_gemm_windows(int threads);
+void test_outliers(int threads);
 void test_depthwise(int threads);
 void test_grouped(int threads);
 void test_winograd(int threads);

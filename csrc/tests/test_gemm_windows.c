@@ -99,7 +99,7 @@ static void test_kind(int ukernel, int columns, int k, struct kind kind, int thr
     int8_t *w = draw_weights((size_t)(columns * k), kind);
     char *packed = allocate((size_t)sp_window_bytes(columns, k));
     int64_t *start = allocate((size_t)columns * sizeof *start);
-    const int64_t used = sp_pack_windows(w, 1, columns, k, kind.x_max, packed, start, use);
+    const int64_t used = sp_pack_windows(w, 1, columns, k, kind.x_max, packed, start, NULL, use);
     CHECK(used <= sp_window_bytes(columns, k));
     char *exact = allocate((size_t)used); /* so that no kernel may read more */
     memcpy(exact, packed, (size_t)used);

@@ -12,6 +12,7 @@ static void test_operators(int threads)
     test_windows(threads);
     test_products(threads);
     test_gemm_windows(threads);
+    test_outliers(threads);
     test_depthwise(threads);
     test_grouped(threads);
     test_winograd(threads);

@@ -1,0 +1,113 @@
+/* Splits activations above 7 bits off, and multiplies them, in AVX2. */
+#include "outliers.h"
+
+#include <string.h>
+
+#include "target.h"
+
+enum { QUADS = 8 /* of a vector */ };
+
+static size_t most_quads(int rows, int k)
+{
+    const int of_row = SP_ROUND_UP(k / 4, SP_OUTLIERS_TOGETHER);
+    return (size_t)rows * (size_t)of_row + QUADS; /* whole vectors are stored */
+}
+
+size_t sp_outlier_bytes(int rows, int k)
+{
+    return ((size_t)rows + 1 + 2 * most_quads(rows, k)) * sizeof(int32_t);
+}
+
+struct sp_outliers sp_divide_outliers(void *memory, int rows, int k)
+{
+    int32_t *quad = (int32_t *)memory + rows + 1;
+    return (struct sp_outliers){memory, quad, (uint32_t *)quad + most_quads(rows, k),
+                                (char *)memory + sp_outlier_bytes(rows, k)};
+}
+
+#ifdef SP_X86
+SP_TARGET_AVX2
+#include "tile_windows_avx2.h"
+
+/* The places of a mask's set bits, a byte each, in ascending order. */
+static uint64_t order[1 << QUADS];
+
+__attribute__((constructor)) static void fill_order(void)
+{
+    for (unsigned mask = 0; mask < 1 << QUADS; mask++)
+        for (unsigned i = 0, found = 0; i < QUADS; i++)
+            if (mask >> i & 1)
+                order[mask] |= (uint64_t)i << 8 * found++;
+}
+
+SP_INLINE __m256i load_bytes(const uint8_t *x) { return _mm256_loadu_si256((const __m256i *)x); }
+
+SP_INLINE void store_quads(const struct sp_outliers *o, int n, __m256i quad, __m256i rest)
+{
+    _mm256_storeu_si256((__m256i *)(o->quad + n), quad);
+    _mm256_storeu_si256((__m256i *)(o->rest + n), rest);
+}
+
+/* Eight quads, from quad `first` of the row on: those with outliers become number n and following.
+ * Returns how many there are then. */
+SP_INLINE int split_vector(__m256i x, int first, uint8_t *y, const struct sp_outliers *o, int n)
+{
+    const __m256i most = _mm256_set1_epi8(127), rest = _mm256_subs_epu8(x, most);
+    const __m256i none = _mm256_cmpeq_epi32(rest, _mm256_setzero_si256());
+    const unsigned mask = 255 ^ (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(none));
+    const __m256i places = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)&order[mask]));
+    _mm256_storeu_si256((__m256i *)y, _mm256_min_epu8(x, most));
+    store_quads(o, n, _mm256_add_epi32(places, _mm256_set1_epi32(first)),
+                _mm256_permutevar8x32_epi32(rest, places));
+    return n + __builtin_popcount(mask);
+}
+
+void sp_split_outliers_avx2(const uint8_t *x, size_t x_stride, int rows, int k, uint8_t *y,
+                            size_t y_stride, const struct sp_outliers *outliers)
+{
+    const struct sp_outliers o = *outliers; /* in registers */
+    int n = 0;
+    for (int row = 0; row < rows; row++, x += x_stride, y += y_stride) {
+        o.first[row] = n;
+        int at = 0;
+        for (; at + VECTOR_BYTES <= k; at += VECTOR_BYTES)
+            n = split_vector(load_bytes(x + at), at / 4, y + at, &o, n);
+        if (at < k) {
+            uint8_t last[VECTOR_BYTES] = {0};
+            memcpy(last, x + at, (size_t)(k - at));
+            n = split_vector(load_bytes(last), at / 4, last, &o, n);
+            memcpy(y + at, last, (size_t)(k - at));
+        }
+        store_quads(&o, n, _mm256_setzero_si256(), _mm256_setzero_si256());
+        n = SP_ROUND_UP(n, SP_OUTLIERS_TOGETHER);
+    }
+    o.first[rows] = n;
+}
+
+SP_INLINE void add_rows(int vectors, const struct sp_outliers *outliers, struct sp_panel panel,
+                        int rows, int32_t *sum)
+{
+    for (int row = 0; row < rows; row++, sum += SP_WINDOW_COLUMNS) {
+        __m256i total[MOST_VECTORS];
+        SP_UNROLL for (int j = 0; j < vectors; j++) total[j] = load((const char *)sum, j);
+        add_outliers(outliers, row, vectors, panel, total);
+        SP_UNROLL for (int j = 0; j < vectors; j++)
+            _mm256_store_si256((__m256i *)(sum + 8 * j), total[j]);
+    }
+}
+
+void sp_add_outliers_avx2(const struct sp_outliers *outliers, struct sp_panel panel, int rows,
+                          int32_t *sum)
+{
+    if (panel.count > 3 * SP_VECTOR_COLUMNS)
+        add_rows(4, outliers, panel, rows, sum);
+    else if (panel.count > 2 * SP_VECTOR_COLUMNS)
+        add_rows(3, outliers, panel, rows, sum);
+    else if (panel.count > SP_VECTOR_COLUMNS)
+        add_rows(2, outliers, panel, rows, sum);
+    else
+        add_rows(1, outliers, panel, rows, sum);
+}
+
+SP_TARGET_END
+#endif
