@@ -9,7 +9,7 @@ SP_TARGET_AVX2
 
 #include "copy_words.h"
 
-/* Vectors of 8; the last one overlaps the one before. vectors: a constant where this is inlined. */
+/* Vectors of 8; the last one overlaps the one before. vectors: a constant up to 8. */
 SP_INLINE void copy_neighbours(const struct sp_word_copy *copy, int vectors)
 {
     float *to = (float *)copy->to;
@@ -59,7 +59,9 @@ static void copy_every(const struct sp_word_copy *copy)
         copy_neighbours(copy, 2);
         return;
     }
-    if (copy->n == 8)
+    if (copy->n > 64)
+        copy_neighbours(copy, (copy->n + 7) / 8);
+    else if (copy->n == 8)
         copy_neighbours(copy, 1);
     else if (copy->n >= 4)
         copy_halves(copy, 4);

@@ -309,6 +309,8 @@ def _blocks() -> list[Case]:
         blocks("dense", (1, 48, 8, 9), 20, sparsity=0.0, x_max=127),
         blocks("ends", (1, 64, 8, 9), 22, weights="ends", values="ends", x_zp=128),
         blocks("top", (1, 64, 8, 9), 22, weights="top", values="top", output=HIGH_ZERO),
+        blocks("wide rows", (1, 8, 3, 150), 6),
+        blocks("wide rows, stride 2", (1, 4, 4, 163), 5, strides=(2, 2)),
         blocks("zero rows, wrapping bias", (1, 32, 9, 9), 13, weights="zero_rows", biases="wrap"),
     ]
 
