@@ -109,21 +109,27 @@ static const void *find_patches(const struct job *job, int group, int first, int
     return scratch;
 }
 
+static void split_rows(const struct job *job, const uint8_t *x, size_t x_stride, int rows,
+                       const struct sp_outliers *outliers, void *y)
+{
+#ifdef SP_X86
+    sp_split_outliers_avx2(x, x_stride, rows, job->p->k_padded, y, job->patch_stride, outliers);
+#else
+    (void)job, (void)x, (void)x_stride, (void)rows, (void)outliers, (void)y;
+#endif
+}
+
 /* The patches without their outliers, in scratch memory. */
 static const void *split_patches(const struct job *job, int group, int first, int rows,
                                  const struct sp_outliers *outliers, void *scratch)
 {
-#ifdef SP_X86
-    const sp_conv_s8 *p = job->p;
-    const size_t in_c = (size_t)p->shape.in_c, stride = job->patch_stride;
     if (job->pointwise) {
-        sp_split_outliers_avx2(find_pixel(job, group, first), in_c, rows, p->k_padded, scratch,
-                               stride, outliers);
+        split_rows(job, find_pixel(job, group, first), (size_t)job->p->shape.in_c, rows, outliers,
+                   scratch);
     } else {
         find_patches(job, group, first, rows, scratch);
-        sp_split_outliers_avx2(scratch, stride, rows, p->k_padded, scratch, stride, outliers);
+        split_rows(job, scratch, job->patch_stride, rows, outliers, scratch);
     }
-#endif
     return scratch;
 }
 
