@@ -17,6 +17,7 @@ from .step import Array
 # 1e9 multiply-accumulates a second of gemm_s8_6x16_avx2, to compare with the estimate of
 # sp_pack_windows: on the same core, whatever core it is.
 INT16_GMACS = 78
+SUM_NANOSECONDS = 0.12  # of two sums, which the kernel of windows keeps in registers
 SAMPLE_ROWS = 32  # of a panel
 SAMPLE_GROUPS = 8
 
@@ -132,10 +133,10 @@ def _windows_may_serve(ukernel: Ukernel) -> bool:
 
 
 def _int16_nanoseconds(rows: Array) -> float:
-    """Of two rows of activations."""
+    """Of two rows of activations, with what their sums take through memory."""
     groups, outputs, k = rows.shape
     columns = round_up(outputs, COLUMN_GROUP)
-    return 2 * groups * columns * k / INT16_GMACS
+    return groups * columns * (2 * k / INT16_GMACS + SUM_NANOSECONDS)
 
 
 @dataclass(frozen=True, slots=True)
