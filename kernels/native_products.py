@@ -13,6 +13,7 @@ from ._native import ffi, lib
 from .grouped import COLUMN_GROUP, round_up
 from .native import CData, Ukernel, pointer
 from .step import Array
+from .sums import per_weight
 
 # 1e9 multiply-accumulates a second of gemm_s8_6x16_avx2, to compare with the estimate of
 # sp_pack_windows: on the same core, whatever core it is.
@@ -30,6 +31,7 @@ OUTLIER_QUADS = 0.12
 OUTLIER_NANOSECONDS = 2.0  # of one quad in one row, by 32 columns
 SPLIT_NANOSECONDS = 0.1  # of one activation
 WORTH_SPLITTING = 0.92  # of the time without
+MOST_SPEEDUP = 1.6  # of windows alone, if so many quads fit one as ever
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def pack_product(spec: ConvS8 | GemmS8) -> PackedProduct:
     rows = in_rows(spec)
     ukernel = choose_gemm(rows)
     if _windows_may_serve(ukernel):
-        ceiling, _ = _best_ceiling(spec, rows[:SAMPLE_GROUPS, :SAMPLE_ROWS])
+        ceiling, _ = _best_ceiling(spec)
         packed = _pack_windows(rows, ceiling, ceiling < largest_activation(spec))
         if packed.use.nanoseconds < _int16_nanoseconds(rows):
             return packed.product(rows.shape[2])
@@ -104,27 +106,49 @@ def largest_activation(spec: ConvS8 | GemmS8) -> int:
 def windows_speedup(spec: ConvS8 | GemmS8) -> float:
     """How much faster than in int16 a product runs where windows serve it (else 1), from the first
     panel of some groups."""
-    sample = in_rows(spec, SAMPLE_ROWS)[:SAMPLE_GROUPS]
-    if not sample.size or not _windows_may_serve(choose_gemm(sample)):
+    if not spec.weight.size or not _windows_may_serve(choose_gemm(spec.weight)):
         return 1.0
-    _, nanoseconds = _best_ceiling(spec, sample)
-    return max(1.0, _int16_nanoseconds(sample) / nanoseconds)
+    _, nanoseconds = _best_ceiling(spec)
+    return max(1.0, _int16_nanoseconds(_sample(spec)) / nanoseconds)
 
 
-def _best_ceiling(spec: ConvS8 | GemmS8, sample: Array) -> tuple[int, float]:
+def _sample(spec: ConvS8 | GemmS8) -> Array:
+    """The first panel of some groups."""
+    return in_rows(spec, SAMPLE_ROWS)[:SAMPLE_GROUPS]
+
+
+@per_weight
+def _known_ceilings(weight: Array) -> dict[tuple[int, ...], tuple[int, float]]:
+    """Answers of `_best_ceiling`: costs ask first, packing again."""
+    return {}
+
+
+def _best_ceiling(spec: ConvS8 | GemmS8) -> tuple[int, float]:
     """What windows are to hold, all activations or those up to CEILING; and nanoseconds of two rows
-    of activations with the sample's panel of each group.
+    of activations with the sample's panels.
     """
-    largest = largest_activation(spec)
-    whole = float(_pack_windows(sample, largest).use.nanoseconds)
-    if isinstance(spec, GemmS8) or largest <= CEILING or spec.x_zero_point > HIGHEST_ZERO_POINT:
-        return largest, whole
+    groups = spec.groups if isinstance(spec, ConvS8) else 1
+    apart = isinstance(spec, ConvS8) and spec.x_zero_point <= HIGHEST_ZERO_POINT
+    key = groups, largest_activation(spec), apart
+    known = _known_ceilings(spec.weight)
+    if key not in known:
+        known[key] = _try_ceilings(_sample(spec), len(spec.weight), *key)
+    return known[key]
+
+
+def _try_ceilings(
+    sample: Array, all_outputs: int, all_groups: int, largest: int, apart: bool
+) -> tuple[int, float]:
     groups, outputs, k = sample.shape
+    whole = float(_pack_windows(sample, largest).use.nanoseconds)
+    outliers = 2 * groups * OUTLIER_QUADS * k / 4 * OUTLIER_NANOSECONDS
+    share = outputs * all_groups / all_outputs  # of a block, which is split once for all panels
+    outliers += 2 * groups * k * SPLIT_NANOSECONDS * share
+    limit = WORTH_SPLITTING * whole - outliers
+    if not apart or largest <= CEILING or limit < whole / MOST_SPEEDUP:
+        return largest, whole
     split = float(_pack_windows(sample, CEILING).use.nanoseconds)
-    split += 2 * groups * OUTLIER_QUADS * k / 4 * OUTLIER_NANOSECONDS
-    share = outputs * spec.groups / spec.weight.shape[0]  # all panels read what is split once
-    split += 2 * groups * k * SPLIT_NANOSECONDS * share
-    return (CEILING, split) if split < WORTH_SPLITTING * whole else (largest, whole)
+    return (CEILING, split + outliers) if split < limit else (largest, whole)
 
 
 def _windows_may_serve(ukernel: Ukernel) -> bool:
