@@ -68,8 +68,9 @@ typedef struct {
     int k_padded;
     const void *weights;
     const int64_t *panel_start; /* gemm_windows_s8: first byte of each panel; else NULL */
-    const uint32_t *quad_place; /* NULL, or windows hold for activations up to 127, and others are
-                                 * multiplied apart: csrc/gemm_s8/outliers.h. AVX2 alone */
+    const uint32_t *quad_place; /* NULL, or windows, none in int16, hold for activations up to 128,
+                                 * what exceeds that is multiplied apart: csrc/gemm_s8/outliers.h.
+                                 * AVX2 alone */
     sp_epilogue epilogue;
 } sp_conv_s8;
 
@@ -131,8 +132,8 @@ typedef struct {
 
 /* Packs w[groups][columns][k], k at least 1. packed: 64-byte aligned, sp_window_bytes long for each
  * group. panel_start: one for each 32 columns of a group. quad_place: NULL, or for each of them how
- * many vectors of 32 bytes lie between its start and each quad of k. use: added to. Returns how many
- * bytes of `packed` it used. */
+ * many vectors of 32 bytes lie between its start and each quad of k. use: added to. Returns how
+ * many bytes of `packed` it used. */
 int64_t sp_window_bytes(int columns, int k);
 int64_t sp_pack_windows(const int8_t *w, int groups, int columns, int k, int x_max, void *packed,
                         int64_t *panel_start, uint32_t *quad_place, sp_window_use *use);

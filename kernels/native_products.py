@@ -24,9 +24,10 @@ SAMPLE_GROUPS = 8
 
 # Windows for activations up to CEILING hold more than those for all activations; what exceeds it
 # is multiplied apart (csrc/gemm_s8/outliers.h). That serves where few activations do, as behind a
-# Relu, whose zero point is low. How many do is not known here: so many of the quads are taken to.
-CEILING = 127
-HIGHEST_ZERO_POINT = 32
+# Relu, whose zero point is low; not where channels are as few as those of images. How many do is
+# not known here: so many of the quads are taken to.
+CEILING = 128  # SP_CEILING
+HIGHEST_ZERO_POINT, FEWEST_CHANNELS = 32, 8
 OUTLIER_QUADS = 0.12
 OUTLIER_NANOSECONDS = 2.0  # of one quad in one row, by 32 columns
 SPLIT_NANOSECONDS = 0.1  # of one activation
@@ -69,13 +70,21 @@ def pack_product(spec: ConvS8 | GemmS8) -> PackedProduct:
     rows = in_rows(spec)
     ukernel = choose_gemm(rows)
     if _windows_may_serve(ukernel):
-        ceiling, _ = _best_ceiling(spec)
-        packed = _pack_windows(rows, ceiling, ceiling < largest_activation(spec))
+        packed = _pack_best_windows(spec, rows)
         if packed.use.nanoseconds < _int16_nanoseconds(rows):
             return packed.product(rows.shape[2])
     weights = packing.pack_panels(rows, ukernel.nr, ukernel.k_group)
     k_padded = packing.padded_k(rows.shape[2], ukernel.k_group)
     return PackedProduct(ukernel, weights, k_padded, None, ukernel.name)
+
+
+def _pack_best_windows(spec: ConvS8 | GemmS8, rows: Array) -> _PackedWindows:
+    largest, (ceiling, _) = largest_activation(spec), _best_ceiling(spec)
+    if ceiling < largest:
+        packed = _pack_windows(rows, ceiling, outliers=True)
+        if not packed.use.vectors[0]:  # none in int16: not even two weights of -128
+            return packed
+    return _pack_windows(rows, largest)
 
 
 def in_rows(spec: ConvS8 | GemmS8, outputs: int | None = None) -> Array:
@@ -129,6 +138,7 @@ def _best_ceiling(spec: ConvS8 | GemmS8) -> tuple[int, float]:
     """
     groups = spec.groups if isinstance(spec, ConvS8) else 1
     apart = isinstance(spec, ConvS8) and spec.x_zero_point <= HIGHEST_ZERO_POINT
+    apart = apart and spec.weight.shape[1] >= FEWEST_CHANNELS
     key = groups, largest_activation(spec), apart
     known = _known_ceilings(spec.weight)
     if key not in known:

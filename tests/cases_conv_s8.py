@@ -319,7 +319,10 @@ def _outliers() -> list[Case]:
     """Full-range weights behind a low zero point, where AVX2 multiplies large activations apart."""
 
     def full(name: str, x: Shape, outputs: int, kernel: int = 1, **more: object) -> Case:
-        options = {"weights": "minmax 127", "pads": (kernel // 2,) * 4, **more}
+        options = {
+            **{"weights": "minmax 127", "values": "relu", "pads": (kernel // 2,) * 4},
+            **more,
+        }
         return conv_s8(f"full range {name}", x, outputs, (kernel, kernel), **options)  # type: ignore[arg-type]
 
     return [
@@ -327,7 +330,8 @@ def _outliers() -> list[Case]:
         full("x_zp 32, batch 2, 24 of 88 outputs left", (2, 132, 5, 5), 88, x_zp=32, table=True),
         full("two chunks", (1, 700, 4, 4), 224, x_zp=3, residual="quantized", output=S8),
         full("3x3 stride 2", (1, 31, 9, 8), 168, 3, strides=(2, 2), x_zp=9),
-        full("2 groups, residual", (1, 256, 6, 5), 160, groups=2, residual="accumulator"),
+        full("2 groups, residual", (1, 256, 6, 5), 256, groups=2, residual="accumulator"),
+        full("uniform inputs", (1, 700, 4, 4), 224, values="uniform"),
         full("inputs at their ends", (1, 96, 5, 7), 128, values="ends"),
         full("top inputs", (1, 96, 5, 7), 128, values="top"),
     ]

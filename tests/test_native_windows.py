@@ -123,7 +123,7 @@ def test_large_activations_are_multiplied_apart_where_that_pays() -> None:
     def full(outputs: int = 256, weights: str = "minmax 127", **more: int) -> Case:
         return conv_s8("full range", (1, 256, 3, 3), outputs, (1, 1), weights=weights, **more)  # type: ignore[arg-type]
 
-    apart = "activations above 127 apart"
+    apart = "activations above 128 apart"
     assert apart in _detail(full()) and apart in _detail(full(x_zp=32))
     for case in (
         full(x_zp=33),

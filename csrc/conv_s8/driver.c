@@ -110,7 +110,7 @@ static const void *find_patches(const struct job *job, int group, int first, int
 }
 
 static void split_rows(const struct job *job, const uint8_t *x, size_t x_stride, int rows,
-                       const struct sp_outliers *outliers, void *y)
+                       struct sp_outliers *outliers, void *y)
 {
 #ifdef SP_X86
     sp_split_outliers_avx2(x, x_stride, rows, job->p->k_padded, y, job->patch_stride, outliers);
@@ -121,7 +121,7 @@ static void split_rows(const struct job *job, const uint8_t *x, size_t x_stride,
 
 /* The patches without their outliers, in scratch memory. */
 static const void *split_patches(const struct job *job, int group, int first, int rows,
-                                 const struct sp_outliers *outliers, void *scratch)
+                                 struct sp_outliers *outliers, void *scratch)
 {
     if (job->pointwise) {
         split_rows(job, find_pixel(job, group, first), (size_t)job->p->shape.in_c, rows, outliers,
@@ -176,7 +176,7 @@ static void run_panel(const struct job *job, const struct sp_panels *panels, str
 {
     const sp_epilogue *epilogue = &job->p->epilogue;
     const int count = panel.count;
-    if (job->fused && takes_panel(job, count)) {
+    if (job->fused && takes_panel(job, count) && !(outliers && outliers->many)) {
         job->fused(epilogue, rows, patches, job->patch_stride, panel, panels->k, outliers);
         return;
     }

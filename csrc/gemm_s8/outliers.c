@@ -1,28 +1,32 @@
-/* Splits activations above 7 bits off, and multiplies them, in AVX2. */
+/* Splits activations above the ceiling off, and multiplies them, in AVX2. */
 #include "outliers.h"
 
 #include <string.h>
 
 #include "target.h"
 
-enum { QUADS = 8 /* of a vector */ };
+enum { QUADS = 8 /* of a vector */, MANY = 65 /* per cent of all quads */ };
 
-static size_t most_quads(int rows, int k)
+/* Of one array of a list. */
+static size_t list_bytes(int rows, int k)
 {
     const int of_row = SP_ROUND_UP(k / 4, SP_OUTLIERS_TOGETHER);
-    return (size_t)rows * (size_t)of_row + QUADS; /* whole vectors are stored */
+    return ((size_t)rows * (size_t)of_row + QUADS) * sizeof(int32_t); /* whole vectors are stored */
 }
 
 size_t sp_outlier_bytes(int rows, int k)
 {
-    return ((size_t)rows + 1 + 2 * most_quads(rows, k)) * sizeof(int32_t);
+    return 2 * list_bytes(rows, k) + ((size_t)rows + 1) * sizeof(int32_t) + (size_t)(rows * k);
 }
 
 struct sp_outliers sp_divide_outliers(void *memory, int rows, int k)
 {
-    int32_t *quad = (int32_t *)memory + rows + 1;
-    return (struct sp_outliers){memory, quad, (uint32_t *)quad + most_quads(rows, k),
-                                (char *)memory + sp_outlier_bytes(rows, k)};
+    struct sp_outliers o = {.quad = memory, .k = k};
+    o.rest = (uint32_t *)((char *)memory + list_bytes(rows, k));
+    o.first = (int32_t *)((char *)o.rest + list_bytes(rows, k));
+    o.rows = (uint8_t *)(o.first + rows + 1);
+    o.end = (char *)o.rows + rows * k;
+    return o;
 }
 
 #ifdef SP_X86
@@ -52,7 +56,7 @@ SP_INLINE void store_quads(const struct sp_outliers *o, int n, __m256i quad, __m
  * Returns how many there are then. */
 SP_INLINE int split_vector(__m256i x, int first, uint8_t *y, const struct sp_outliers *o, int n)
 {
-    const __m256i most = _mm256_set1_epi8(127), rest = _mm256_subs_epu8(x, most);
+    const __m256i most = _mm256_set1_epi8((char)SP_CEILING), rest = _mm256_subs_epu8(x, most);
     const __m256i none = _mm256_cmpeq_epi32(rest, _mm256_setzero_si256());
     const unsigned mask = 255 ^ (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(none));
     const __m256i places = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)&order[mask]));
@@ -62,8 +66,18 @@ SP_INLINE int split_vector(__m256i x, int first, uint8_t *y, const struct sp_out
     return n + __builtin_popcount(mask);
 }
 
+/* The listed quads in whole rows. */
+static void fill_rest(struct sp_outliers *o, int rows)
+{
+    memset(o->rows, 0, (size_t)(rows * o->k));
+    for (int row = 0; row < rows; row++)
+        for (int i = o->first[row]; i < o->first[row + 1]; i++)
+            if (o->rest[i])
+                memcpy(o->rows + row * o->k + 4 * o->quad[i], &o->rest[i], 4);
+}
+
 void sp_split_outliers_avx2(const uint8_t *x, size_t x_stride, int rows, int k, uint8_t *y,
-                            size_t y_stride, const struct sp_outliers *outliers)
+                            size_t y_stride, struct sp_outliers *outliers)
 {
     const struct sp_outliers o = *outliers; /* in registers */
     int n = 0;
@@ -82,6 +96,9 @@ void sp_split_outliers_avx2(const uint8_t *x, size_t x_stride, int rows, int k, 
         n = SP_ROUND_UP(n, SP_OUTLIERS_TOGETHER);
     }
     o.first[rows] = n;
+    outliers->many = 100 * (int64_t)n > MANY * (int64_t)rows * (k / 4);
+    if (outliers->many)
+        fill_rest(outliers, rows);
 }
 
 SP_INLINE void add_rows(int vectors, const struct sp_outliers *outliers, struct sp_panel panel,
@@ -99,7 +116,10 @@ SP_INLINE void add_rows(int vectors, const struct sp_outliers *outliers, struct 
 void sp_add_outliers_avx2(const struct sp_outliers *outliers, struct sp_panel panel, int rows,
                           int32_t *sum)
 {
-    if (panel.count > 3 * SP_VECTOR_COLUMNS)
+    if (outliers->many)
+        sp_add_windows_avx2(outliers->rows, (size_t)outliers->k, rows, panel.weights, panel.count,
+                            sum);
+    else if (panel.count > 3 * SP_VECTOR_COLUMNS)
         add_rows(4, outliers, panel, rows, sum);
     else if (panel.count > 2 * SP_VECTOR_COLUMNS)
         add_rows(3, outliers, panel, rows, sum);

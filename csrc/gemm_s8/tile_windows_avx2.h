@@ -152,8 +152,8 @@ SP_INLINE void sum_chunk(int rows, int vectors, const struct sp_window_chunk *ch
 #undef VECTORS_OF
 #undef SINGLES
 
-/* total += what exceeds 127 in one row. No pair of products can leave int16: 2 * 128 * -128 is its
- * least value. */
+/* total += what exceeds the ceiling in one row, of what is listed. No pair of products can leave
+ * int16: 2 * 127 * -128 is its least value. */
 SP_INLINE void add_outliers(const struct sp_outliers *outliers, int row, int vectors,
                             struct sp_panel panel, __m256i *total)
 {

@@ -37,15 +37,11 @@ SP_INLINE void all_rows(int vectors, const struct sp_window_chunk *chunk, int be
         tile(1, vectors, chunk, begin, x, sum);
 }
 
-sp_gemm_s8_fn sp_gemm_windows_s8_2x32_avx2;
-
-void sp_gemm_windows_s8_2x32_avx2(const void *a, size_t a_stride, int rows, const void *w, int k,
-                                  int columns, int32_t *sum)
+/* begin: whether sums are new. */
+static void run(int begin, struct rows x, int rows, const struct sp_window_chunk *chunk,
+                int columns, int32_t *sum)
 {
-    (void)k; /* the chunks know */
-    const struct sp_window_chunk *chunk = w;
-    struct rows x = {a, a_stride};
-    for (int begin = 1;; begin = 0) {
+    for (;; begin = 0) {
         if (columns > 3 * SP_VECTOR_COLUMNS)
             all_rows(4, chunk, begin, x, rows, sum);
         else if (columns > 2 * SP_VECTOR_COLUMNS)
@@ -59,6 +55,21 @@ void sp_gemm_windows_s8_2x32_avx2(const void *a, size_t a_stride, int rows, cons
         x.a += 4 * chunk->quads;
         chunk = (const struct sp_window_chunk *)((const char *)chunk + chunk->next);
     }
+}
+
+sp_gemm_s8_fn sp_gemm_windows_s8_2x32_avx2;
+
+void sp_gemm_windows_s8_2x32_avx2(const void *a, size_t a_stride, int rows, const void *w, int k,
+                                  int columns, int32_t *sum)
+{
+    (void)k; /* the chunks know */
+    run(1, (struct rows){a, a_stride}, rows, w, columns, sum);
+}
+
+void sp_add_windows_avx2(const void *a, size_t a_stride, int rows, const void *w, int columns,
+                         int32_t *sum)
+{
+    run(0, (struct rows){a, a_stride}, rows, w, columns, sum);
 }
 
 SP_TARGET_END
