@@ -159,8 +159,8 @@ static void count_use(const struct sp_chunk *c, struct sp_window_run run, sp_win
 
 /* Stores the chunk, `before` bytes behind the panel's start; returns its bytes. quad_place: of the
  * chunk's quads, or NULL. */
-static int32_t store_chunk(const struct sp_chunk *c, char *to, int64_t before,
-                           uint32_t *quad_place, sp_window_use *use)
+static int32_t store_chunk(const struct sp_chunk *c, char *to, int64_t before, uint32_t *quad_place,
+                           sp_window_use *use)
 {
     struct sp_window_chunk *header = (struct sp_window_chunk *)to;
     header->quads = (int16_t)c->quads;
