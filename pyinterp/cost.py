@@ -184,7 +184,11 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
         if place == "avx2" and operator in INTEGER_PRODUCTS:
             products = importlib.import_module("sparing.kernels.native_products")
             rate *= products.windows_speedup(spec)
-        seconds += work / (1e9 * rate)
+        computing = work / (1e9 * rate)
+        if isinstance(spec, (ConvS8, ConvF32)) and operator in GROUPED_TAP_SECONDS:
+            # a classifier of one pixel waits for its weights
+            computing = max(computing, spec.weight.nbytes / WEIGHT_BYTES_PER_SECOND)
+        seconds += computing
     return seconds
 
 
