@@ -29,8 +29,8 @@ SAMPLE_GROUPS = 8
 CEILING = 128  # SP_CEILING
 HIGHEST_ZERO_POINT, FEWEST_CHANNELS = 32, 8
 OUTLIER_QUADS = 0.12
-OUTLIER_NANOSECONDS = 2.0  # of one quad in one row, by 32 columns
-SPLIT_NANOSECONDS = 0.1  # of one activation
+OUTLIER_NANOSECONDS = 1.8  # of one quad in one row, by 32 columns
+SPLIT_NANOSECONDS = 0.07  # of one activation
 WORTH_SPLITTING = 0.92  # of the time without
 MOST_SPEEDUP = 1.6  # of windows alone, if so many quads fit one as ever
 

@@ -44,9 +44,24 @@ __attribute__((constructor)) static void fill_order(void)
                 order[mask] |= (uint64_t)i << 8 * found++;
 }
 
-SP_INLINE __m256i load_bytes(const uint8_t *x) { return _mm256_loadu_si256((const __m256i *)x); }
+/* The first `count` quads of eight. */
+SP_INLINE __m256i first_quads(int count)
+{
+    const __m256i number = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), number);
+}
 
-SP_INLINE void store_quads(const struct sp_outliers *o, int n, __m256i quad, __m256i rest)
+SP_INLINE __m256i load_quads(const uint8_t *x, __m256i there)
+{
+    return _mm256_castps_si256(_mm256_maskload_ps((const float *)x, there));
+}
+
+SP_INLINE void store_quads(uint8_t *y, __m256i there, __m256i quads)
+{
+    _mm256_maskstore_ps((float *)y, there, _mm256_castsi256_ps(quads));
+}
+
+SP_INLINE void list_quads(const struct sp_outliers *o, int n, __m256i quad, __m256i rest)
 {
     _mm256_storeu_si256((__m256i *)(o->quad + n), quad);
     _mm256_storeu_si256((__m256i *)(o->rest + n), rest);
@@ -54,15 +69,15 @@ SP_INLINE void store_quads(const struct sp_outliers *o, int n, __m256i quad, __m
 
 /* Eight quads, from quad `first` of the row on: those with outliers become number n and following.
  * Returns how many there are then. */
-SP_INLINE int split_vector(__m256i x, int first, uint8_t *y, const struct sp_outliers *o, int n)
+SP_INLINE int list_outliers(__m256i x, __m256i ceiling, int first, const struct sp_outliers *o,
+                            int n)
 {
-    const __m256i most = _mm256_set1_epi8((char)SP_CEILING), rest = _mm256_subs_epu8(x, most);
+    const __m256i rest = _mm256_subs_epu8(x, ceiling);
     const __m256i none = _mm256_cmpeq_epi32(rest, _mm256_setzero_si256());
     const unsigned mask = 255 ^ (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(none));
     const __m256i places = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)&order[mask]));
-    _mm256_storeu_si256((__m256i *)y, _mm256_min_epu8(x, most));
-    store_quads(o, n, _mm256_add_epi32(places, _mm256_set1_epi32(first)),
-                _mm256_permutevar8x32_epi32(rest, places));
+    list_quads(o, n, _mm256_add_epi32(places, _mm256_set1_epi32(first)),
+               _mm256_permutevar8x32_epi32(rest, places));
     return n + __builtin_popcount(mask);
 }
 
@@ -80,19 +95,23 @@ void sp_split_outliers_avx2(const uint8_t *x, size_t x_stride, int rows, int k, 
                             size_t y_stride, struct sp_outliers *outliers)
 {
     const struct sp_outliers o = *outliers; /* in registers */
+    const __m256i ceiling = _mm256_set1_epi8((char)SP_CEILING);
+    const __m256i last = first_quads(k % VECTOR_BYTES / 4);
     int n = 0;
     for (int row = 0; row < rows; row++, x += x_stride, y += y_stride) {
         o.first[row] = n;
         int at = 0;
-        for (; at + VECTOR_BYTES <= k; at += VECTOR_BYTES)
-            n = split_vector(load_bytes(x + at), at / 4, y + at, &o, n);
-        if (at < k) {
-            uint8_t last[VECTOR_BYTES] = {0};
-            memcpy(last, x + at, (size_t)(k - at));
-            n = split_vector(load_bytes(last), at / 4, last, &o, n);
-            memcpy(y + at, last, (size_t)(k - at));
+        for (; at + VECTOR_BYTES <= k; at += VECTOR_BYTES) {
+            const __m256i quads = _mm256_loadu_si256((const __m256i *)(x + at));
+            _mm256_storeu_si256((__m256i *)(y + at), _mm256_min_epu8(quads, ceiling));
+            n = list_outliers(quads, ceiling, at / 4, &o, n);
         }
-        store_quads(&o, n, _mm256_setzero_si256(), _mm256_setzero_si256());
+        if (at < k) {
+            const __m256i quads = load_quads(x + at, last);
+            store_quads(y + at, last, _mm256_min_epu8(quads, ceiling));
+            n = list_outliers(quads, ceiling, at / 4, &o, n);
+        }
+        list_quads(&o, n, _mm256_setzero_si256(), _mm256_setzero_si256());
         n = SP_ROUND_UP(n, SP_OUTLIERS_TOGETHER);
     }
     o.first[rows] = n;
