@@ -228,7 +228,6 @@ typedef struct {
     int row_width, image_lanes;     /* lanes from an output row, an image, to the next     */
     int phases_h, phases_w;         /* SP_CSR_PLANES: planes of a channel                    */
     int phase_lanes, channel_lanes; /* lanes from one of these, from one channel to the next */
-    int block;                      /* lanes of a whole block                                */
 } sp_csr_lanes;
 
 /* `steps` entries, all of output channel `row`. A row may consist of several segments. */

@@ -103,7 +103,7 @@ def _prepare(
     fill_shape(params.shape, spec.window, spec.groups, x, output)
     params.lanes = (
         *(SOURCES[lanes.source], lanes.images, lanes.row_width, lanes.image_lanes),
-        *(*lanes.phases, lanes.phase_lanes, lanes.channel_lanes, WIDTH),
+        *(*lanes.phases, lanes.phase_lanes, lanes.channel_lanes),
     )
     keep: list[Array] = [packed.part_segment, packed.part_byte, packed.segments, packed.entries]
     types = ("int32_t *", "int64_t *", "sp_csr_segment *", "void *")

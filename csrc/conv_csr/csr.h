@@ -49,11 +49,10 @@ struct sp_csr_work {
     const void *params; /* sp_conv_csr_s8, of blocks too */
     const void *x;      /* the block's first lane            */
     int width;          /* lanes to compute                  */
-    int row_lanes;      /* of partial: lanes of a whole block */
     const sp_csr_segment *segment;
     int segments;
     const void *entries; /* of the first segment; the others' follow */
-    void *partial;       /* [O][row_lanes] int32: rows that consist of several segments */
+    void *partial;       /* [O][SP_CSR_WIDTH] int32: rows that consist of several segments */
     void *y;             /* the block's first lane in channel 0 */
     const void *residual;
     int64_t channel_step; /* elements from one channel to the next, of y and residual */

@@ -40,8 +40,7 @@ static int row_bytes(const struct sp_csr_operator *op)
 static struct layout scratch_layout(const struct sp_csr_operator *op)
 {
     const size_t bytes = (size_t)op->element_bytes;
-    const size_t lanes = (size_t)op->lanes->block;
-    const size_t block = (size_t)(output_planes(op) * op->lane_channels) * lanes;
+    const size_t block = (size_t)(output_planes(op) * op->lane_channels) * SP_CSR_WIDTH;
     struct layout l = {0};
     if (op->lanes->source == SP_CSR_PLANES)
         l.slab =
@@ -153,7 +152,7 @@ static void copy_pieces(const struct pass *pass, int panel, int pieces,
         const int row = m->segments[s].row;
         if (!m->segments[s].last || row % channels) /* a word's channels are all in one panel */
             continue;
-        char *row_lanes = lanes + (int64_t)row * pass->op->lanes->block * row_bytes(pass->op);
+        char *row_lanes = lanes + (int64_t)row * SP_CSR_WIDTH * row_bytes(pass->op);
         char *plane = image + row / channels * pixels * bytes;
         if (channels == 4)
             copy_words(pieces, piece, (uint8_t *)row_lanes, plane, to_image);
@@ -255,10 +254,9 @@ static void run_block(void *pass_, int task, int thread)
 {
     const struct pass *pass = pass_;
     const struct sp_csr_operator *op = pass->op;
-    const int block = op->lanes->block;
     const size_t bytes = (size_t)op->element_bytes;
-    const int panel = task % op->matrix->panels, begin = task / op->matrix->panels * block;
-    const int end = SP_MIN(begin + block, pass->lanes), rest = end - begin;
+    const int panel = task % op->matrix->panels, begin = task / op->matrix->panels * SP_CSR_WIDTH;
+    const int end = SP_MIN(begin + SP_CSR_WIDTH, pass->lanes), rest = end - begin;
     const int width = block_width(op, rest);
     /* in place nothing may be read beyond the image: the last block begins earlier */
     const int first =
@@ -275,7 +273,6 @@ static void run_block(void *pass_, int task, int thread)
         .params = op->params,
         .x = (op->lanes->source == SP_CSR_PLANES ? planes : pass->x) + (size_t)first * bytes,
         .width = width,
-        .row_lanes = block,
         .partial = own + at.partial,
     };
     if (op->is_product) {
@@ -295,7 +292,7 @@ static void run_block(void *pass_, int task, int thread)
     }
     work.y = own + at.output;
     work.residual = own + at.residual;
-    work.channel_step = block;
+    work.channel_step = SP_CSR_WIDTH;
     if (op->nhwc) {
         if (op->has_residual)
             pixels_to_lanes(pass, pieces, piece, op->shape->out_c, (const uint8_t *)pass->residual,
@@ -307,8 +304,8 @@ static void run_block(void *pass_, int task, int thread)
     if (op->has_residual)
         copy_pieces(pass, panel, pieces, piece, own + at.residual, (char *)pass->residual, 0);
     if (op->shape->out_c % op->lane_channels) /* the last word's unused channels */
-        memset(own + at.output + op->shape->out_c * block, 0,
-               (size_t)((output_planes(op) * op->lane_channels - op->shape->out_c) * block));
+        memset(own + at.output + op->shape->out_c * SP_CSR_WIDTH, 0,
+               (size_t)((output_planes(op) * op->lane_channels - op->shape->out_c) * SP_CSR_WIDTH));
     run_parts(pass, panel, pieces, piece, end < pass->lanes, own + at.slab, &work);
     copy_pieces(pass, panel, pieces, piece, own + at.output, pass->y, 1);
 }
@@ -341,7 +338,7 @@ void sp_csr_run(const struct sp_csr_operator *op, const sp_context *context)
             pass.residual = (const char *)context->input[1] + image * out_image;
         if (l->source == SP_CSR_PLANES)
             sp_parallel(context->threads, s->in_c, fill_channel, &pass);
-        int blocks = (pass.lanes + l->block - 1) / l->block;
+        int blocks = (pass.lanes + SP_CSR_WIDTH - 1) / SP_CSR_WIDTH;
         sp_parallel(context->threads, blocks * op->matrix->panels, run_block, &pass);
     }
 }

@@ -146,7 +146,7 @@ void sp_csr_gather(const struct sp_csr_operator *op, const char *x, int pieces,
     const struct sp_csr_piece *last = &piece[pieces - 1];
     const char *first = x + channel * channel_bytes + piece[0].input * bytes;
     if (s->in_h * s->in_w == 1) {
-        gather_rows(first, s->in_c, channels, last->lane + last->length, op->lanes->block,
+        gather_rows(first, s->in_c, channels, last->lane + last->length, SP_CSR_WIDTH,
                     op->element_bytes, slab);
         return;
     }
@@ -155,7 +155,7 @@ void sp_csr_gather(const struct sp_csr_operator *op, const char *x, int pieces,
         struct sp_csr_copy rows = {
             .to = slab + piece[i].lane * bytes,
             .from = x + channel * channel_bytes + piece[i].input * bytes,
-            .to_row = op->lanes->block * bytes,
+            .to_row = SP_CSR_WIDTH * bytes,
             .from_row = channel_bytes,
             .rows = channels,
             .n = piece[i].length,

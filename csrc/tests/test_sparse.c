@@ -10,20 +10,19 @@
 enum { WIDTH = 64 /* lanes of a block */ };
 
 /* Where the lanes come from, as csrc/sparing.h describes; in the simplest way. */
-static sp_csr_lanes make_lanes(const sp_conv_shape *s, int source, int block)
+static sp_csr_lanes make_lanes(const sp_conv_shape *s, int source)
 {
     const int pixels = s->out_h * s->out_w;
     if (source == SP_CSR_IN_PLACE)
-        return (sp_csr_lanes){source, 1, s->out_w, pixels, 1, 1, 0, pixels, block};
+        return (sp_csr_lanes){source, 1, s->out_w, pixels, 1, 1, 0, pixels};
     if (source == SP_CSR_GATHERED)
-        return (sp_csr_lanes){source, s->batch, s->out_w, pixels, 1, 1, 0, block, block};
+        return (sp_csr_lanes){source, s->batch, s->out_w, pixels, 1, 1, 0, WIDTH};
     const int reach = (s->kernel_h - 1) * s->dilation_h / s->stride_h;
     const int phases = SP_MIN(s->stride_h, (s->kernel_h - 1) * s->dilation_h + 1);
     const int row = s->out_w + reach, image = (s->out_h + reach) * row;
-    const int lanes = SP_ROUND_UP(s->batch * image, block) + reach * row + reach;
+    const int lanes = SP_ROUND_UP(s->batch * image, WIDTH) + reach * row + reach;
     return (sp_csr_lanes){source, s->batch, row,   image,
-                          phases, phases,   lanes, SP_ROUND_UP(lanes * phases * phases, 64),
-                          block};
+                          phases, phases,   lanes, SP_ROUND_UP(lanes * phases * phases, 64)};
 }
 
 /* Keeps about one weight in four. */
@@ -71,7 +70,7 @@ static void test_s8(int ukernel, sp_conv_shape s, int source, enum values kind, 
     uint8_t *planar_residual = to_nchw(residual, s.batch, pixels, s.out_c);
     uint8_t *y = allocate(out_elements(&s));
 
-    sp_conv_csr_s8 p = {.shape = s, .lanes = make_lanes(&s, source, WIDTH), .ukernel = ukernel};
+    sp_conv_csr_s8 p = {.shape = s, .lanes = make_lanes(&s, source), .ukernel = ukernel};
     struct packed *packed = pack_rows(&s, &p.lanes, narrow, 1, kernel->k_group, window, split);
     p.matrix = packed->matrix;
     p.x_zero_point = zero_point, p.window = window, p.epilogue = e.epilogue;
@@ -108,8 +107,7 @@ static void test_product(int ukernel, int m, int columns, int k, int threads)
     int32_t *sum = convolve(&s, x, w, zero_point), *y = allocate(out_elements(&s) * 4);
     for (int i = 0; i < m * columns; i++)
         sum[i] = (int32_t)((uint32_t)sum[i] + (uint32_t)e.bias[i % columns]);
-    sp_conv_csr_s8 p = {
-        .shape = s, .lanes = make_lanes(&s, SP_CSR_GATHERED, WIDTH), .ukernel = ukernel};
+    sp_conv_csr_s8 p = {.shape = s, .lanes = make_lanes(&s, SP_CSR_GATHERED), .ukernel = ukernel};
     struct packed *packed = pack_rows(&s, &p.lanes, narrow, 1, kernel->k_group, 1, m % 2);
     p.matrix = packed->matrix, p.window = 1, p.epilogue.bias = e.epilogue.bias;
     run_step(SP_GEMM_CSR_S8, &p, x, NULL, y, threads);
@@ -199,7 +197,7 @@ static void test_blocks(int ukernel, sp_conv_shape s, int source, enum values ki
     uint8_t *words_residual = to_words(residual, images, pixels, s.out_c);
     uint8_t *y = allocate(out_bytes);
 
-    sp_conv_csr_s8 p = {.shape = s, .lanes = make_lanes(&s, source, WIDTH), .ukernel = ukernel};
+    sp_conv_csr_s8 p = {.shape = s, .lanes = make_lanes(&s, source), .ukernel = ukernel};
     struct packed *packed = pack_blocks(&s, &p.lanes, narrow, window);
     p.shape.in_c /= 4, p.matrix = packed->matrix;
     p.x_zero_point = zero_point, p.window = window, p.epilogue = e.epilogue;
