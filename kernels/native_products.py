@@ -152,7 +152,8 @@ def _try_ceilings(
     groups, outputs, k = sample.shape
     whole = float(_pack_windows(sample, largest).use.nanoseconds)
     outliers = 2 * groups * OUTLIER_QUADS * k / 4 * OUTLIER_NANOSECONDS
-    share = outputs * all_groups / all_outputs  # of a block, which is split once for all panels
+    # of a block, which is split once for all panels
+    share = outputs * all_groups / max(1, all_outputs)
     outliers += 2 * groups * k * SPLIT_NANOSECONDS * share
     limit = WORTH_SPLITTING * whole - outliers
     if not apart or largest <= CEILING or limit < whole / MOST_SPEEDUP:

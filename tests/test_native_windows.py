@@ -137,6 +137,12 @@ def test_large_activations_are_multiplied_apart_where_that_pays() -> None:
     assert found and all(apart in _detail(case) for case in found)
 
 
+@pytest.mark.parametrize(("outputs", "k"), [(0, 8), (7, 0)])
+def test_products_of_nothing_are_packed(outputs: int, k: int) -> None:
+    kernel = next(k for k in KERNELS if k.where == "native_dense:gemm_s8")
+    check(kernel, gemm_s8("nothing", 3, outputs, k), "nchw", (1, 2), "avx2")
+
+
 def test_speedup_follows_the_weights() -> None:
     small = gemm_s8("small", 4, 64, 256, weights="up to 7", x_max=127).spec
     large = gemm_s8("large", 4, 64, 256, weights="top", x_max=255).spec
