@@ -117,13 +117,8 @@ def windows_speedup(spec: ConvS8 | GemmS8) -> float:
     panel of some groups."""
     if not spec.weight.size or not _windows_may_serve(choose_gemm(spec.weight)):
         return 1.0
-    _, nanoseconds = _best_ceiling(spec)
-    return max(1.0, _int16_nanoseconds(_sample(spec)) / nanoseconds)
-
-
-def _sample(spec: ConvS8 | GemmS8) -> Array:
-    """The first panel of some groups."""
-    return in_rows(spec, SAMPLE_ROWS)[:SAMPLE_GROUPS]
+    _, speedup = _best_ceiling(spec)
+    return max(1.0, speedup)
 
 
 @per_weight
@@ -133,8 +128,8 @@ def _known_ceilings(weight: Array) -> dict[tuple[int, ...], tuple[int, float]]:
 
 
 def _best_ceiling(spec: ConvS8 | GemmS8) -> tuple[int, float]:
-    """What windows are to hold, all activations or those up to CEILING; and nanoseconds of two rows
-    of activations with the sample's panels.
+    """What windows are to hold, all activations or those up to CEILING; and how much faster than in
+    int16 the first panel of some groups runs then.
     """
     groups = spec.groups if isinstance(spec, ConvS8) else 1
     apart = isinstance(spec, ConvS8) and spec.x_zero_point <= HIGHEST_ZERO_POINT
@@ -142,13 +137,16 @@ def _best_ceiling(spec: ConvS8 | GemmS8) -> tuple[int, float]:
     key = groups, largest_activation(spec), apart
     known = _known_ceilings(spec.weight)
     if key not in known:
-        known[key] = _try_ceilings(_sample(spec), len(spec.weight), *key)
+        sample = in_rows(spec, SAMPLE_ROWS)[:SAMPLE_GROUPS]
+        ceiling, nanoseconds = _try_ceilings(sample, len(spec.weight), *key)
+        known[key] = ceiling, _int16_nanoseconds(sample) / nanoseconds if sample.size else 1.0
     return known[key]
 
 
 def _try_ceilings(
     sample: Array, all_outputs: int, all_groups: int, largest: int, apart: bool
 ) -> tuple[int, float]:
+    """The better ceiling, and nanoseconds of two rows of activations."""
     groups, outputs, k = sample.shape
     whole = float(_pack_windows(sample, largest).use.nanoseconds)
     outliers = 2 * groups * OUTLIER_QUADS * k / 4 * OUTLIER_NANOSECONDS
