@@ -47,6 +47,14 @@ static void sum_portable(struct sp_chunk *c)
     }
 }
 
+static int mask_portable(const int16_t *quad, int16_t limit)
+{
+    int mask = 0;
+    for (int i = 0; i < 2 * SP_WINDOW_LANES; i++)
+        mask |= (quad[i] > limit) << (i % SP_WINDOW_LANES / SP_VECTOR_LANES);
+    return mask;
+}
+
 static int find_portable(const struct sp_chunk *c, const int16_t *quad, int16_t limit)
 {
     int at = 0;
@@ -63,7 +71,8 @@ static int find_portable(const struct sp_chunk *c, const int16_t *quad, int16_t 
     return at;
 }
 
-static const struct sp_window_steps portable = {load_portable, sum_portable, find_portable};
+static const struct sp_window_steps portable = {load_portable, sum_portable, mask_portable,
+                                                find_portable};
 
 #ifdef SP_X86
 SP_TARGET_AVX2
@@ -125,6 +134,18 @@ static void sum_avx2(struct sp_chunk *c)
     }
 }
 
+static int mask_avx2(const int16_t *quad, int16_t limit)
+{
+    int mask = 0;
+    for (int i = 0; i < SP_WINDOW_VECTORS; i++) {
+        const int16_t *high = quad + AVX2_LANES * i, *low = high + SP_WINDOW_LANES;
+        const __m256i exceeds = _mm256_cmpgt_epi16(
+            _mm256_max_epi16(load_vector(high), load_vector(low)), _mm256_set1_epi16(limit));
+        mask |= !_mm256_testz_si256(exceeds, exceeds) << i;
+    }
+    return mask;
+}
+
 static int find_avx2(const struct sp_chunk *c, const int16_t *quad, int16_t limit)
 {
     __m256i room[AVX2_VECTORS]; /* beside this quad */
@@ -143,7 +164,7 @@ static int find_avx2(const struct sp_chunk *c, const int16_t *quad, int16_t limi
     return at;
 }
 
-static const struct sp_window_steps avx2 = {load_avx2, sum_avx2, find_avx2};
+static const struct sp_window_steps avx2 = {load_avx2, sum_avx2, mask_avx2, find_avx2};
 SP_TARGET_END
 #endif
 

@@ -6,6 +6,8 @@
 
 enum {
     SP_WINDOW_LANES = 2 * SP_WINDOW_COLUMNS,
+    SP_WINDOW_VECTORS = SP_WINDOW_COLUMNS / SP_VECTOR_COLUMNS,
+    SP_VECTOR_LANES = SP_WINDOW_LANES / SP_WINDOW_VECTORS,
     SP_QUAD_BYTES = 4 * SP_WINDOW_COLUMNS,
     SP_LARGEST_LANE = 2 * 128 /* of a lane of one quad */
 };
@@ -38,6 +40,8 @@ struct sp_window_steps {
     /* w: the panel's first row, at the chunk's first quad; k: what is left of a row from there. */
     void (*load)(struct sp_chunk *c, const int8_t *w, size_t row_bytes, int columns, int k);
     void (*sum)(struct sp_chunk *c);
+    /* The vectors of a quad that must be multiplied in int16. */
+    int (*mask)(const int16_t *quad, int16_t limit);
     /* The first open window that has room for one more quad, by its place in c->opened; c->open if
      * none has. */
     int (*find)(const struct sp_chunk *c, const int16_t *quad, int16_t limit);

@@ -10,8 +10,6 @@
 
 #include "window_steps.h"
 
-enum { VECTORS = SP_WINDOW_COLUMNS / SP_VECTOR_COLUMNS, VECTOR_LANES = SP_WINDOW_LANES / VECTORS };
-
 /* Time of a window by its quads: of the AVX2 kernel on two rows and 32 columns, in 1/100 ns on a
  * Zen 3 core; and what a vector in int16 adds to a single quad. Only the ratios count. */
 static const int window_time[SP_LARGEST_WINDOW + 1] = {0,   256,  406,  559, 717,
@@ -40,16 +38,6 @@ static void order_quads(struct sp_chunk *c)
         larger[sum] += larger[sum + 1];
     for (int q = 0; q < c->quads; q++)
         c->order[larger[c->largest[q] + 1]++] = (uint8_t)q;
-}
-
-/* The vectors of a quad that must be multiplied in int16. */
-static int find_mask(const int16_t *sums, int limit)
-{
-    int mask = 0;
-    for (int i = 0; i < 2 * SP_WINDOW_LANES; i++)
-        if (sums[i] > limit)
-            mask |= 1 << (i % SP_WINDOW_LANES / VECTOR_LANES);
-    return mask;
 }
 
 static int count_vectors(int mask)
@@ -88,7 +76,7 @@ static void choose_windows(struct sp_chunk *c, int x_max, const struct sp_window
     for (int i = 0; i < c->quads; i++) {
         const int quad = c->order[i];
         if (c->largest[quad] > limit) {
-            start_window(c, quad, SP_SINGLE + find_mask(c->sums[quad], limit));
+            start_window(c, quad, SP_SINGLE + steps->mask(c->sums[quad], limit));
             continue;
         }
         const int at = steps->find(c, c->sums[quad], limit);
@@ -99,7 +87,7 @@ static void choose_windows(struct sp_chunk *c, int x_max, const struct sp_window
             start_window(c, quad, SP_SINGLE);
         }
     }
-    const int vector_time = VECTOR_TIME * VECTORS / vectors_of(c);
+    const int vector_time = VECTOR_TIME * SP_WINDOW_VECTORS / vectors_of(c);
     for (const struct sp_window *w = c->window; w < c->window + c->windows; w++) {
         const int mask = SP_MAX(w->kind - SP_SINGLE, 0);
         c->time += window_time[w->quads] + vector_time * count_vectors(mask);
@@ -109,22 +97,25 @@ static void choose_windows(struct sp_chunk *c, int x_max, const struct sp_window
 /* The chosen windows, those of a kind together. Places are written behind the runs. */
 static void store_runs(const struct sp_chunk *c, struct sp_window_chunk *header)
 {
-    uint8_t places[SP_CHUNK_QUADS];
-    int quads = 0;
+    enum { KINDS = SP_SINGLE + (1 << SP_WINDOW_VECTORS) };
+    uint8_t windows[KINDS] = {0}, places[SP_CHUNK_QUADS], *place[KINDS], *next = places;
+    for (const struct sp_window *w = c->window; w < c->window + c->windows; w++)
+        windows[w->kind]++;
     header->runs = 0;
-    for (int kind = 2; kind < SP_SINGLE + (1 << VECTORS); kind++) {
-        int windows = 0;
-        for (const struct sp_window *w = c->window; w < c->window + c->windows; w++)
-            if (w->kind == kind) {
-                memcpy(places + quads, w->place, (size_t)w->quads);
-                quads += w->quads, windows++;
-            }
-        if (windows > 0)
-            header->run[header->runs++] = (struct sp_window_run){(uint8_t)kind, (uint8_t)windows};
+    for (int kind = 2; kind < KINDS; kind++) {
+        place[kind] = next;
+        next += windows[kind] * sp_window_quads(kind);
+        if (windows[kind] > 0)
+            header->run[header->runs++] = (struct sp_window_run){(uint8_t)kind, windows[kind]};
     }
-    memcpy(header->run + header->runs, places, (size_t)quads);
+    for (const struct sp_window *w = c->window; w < c->window + c->windows; w++) {
+        memcpy(place[w->kind], w->place, (size_t)w->quads);
+        place[w->kind] += w->quads;
+    }
+    const size_t quads = (size_t)(next - places);
+    memcpy(header->run + header->runs, places, quads);
     const size_t used = (size_t)((char *)(header->run + header->runs) - (char *)header);
-    header->weights = (int32_t)SP_ROUND_UP(used + (size_t)quads, 64);
+    header->weights = (int32_t)SP_ROUND_UP(used + quads, 64);
 }
 
 static char *store_quad(const struct sp_chunk *c, int quad, int mask, char *to)
@@ -132,9 +123,13 @@ static char *store_quad(const struct sp_chunk *c, int quad, int mask, char *to)
     for (int j = 0; j < vectors_of(c); j++) {
         const int8_t *w = &c->weights[quad][4 * SP_VECTOR_COLUMNS * j];
         if (mask >> j & 1) {
-            int16_t wide[4 * SP_VECTOR_COLUMNS];
-            for (int i = 0; i < 4 * SP_VECTOR_COLUMNS; i++)
-                wide[i] = w[2 * (i % (2 * SP_VECTOR_COLUMNS)) + i / (2 * SP_VECTOR_COLUMNS)];
+            uint16_t pair[2 * SP_VECTOR_COLUMNS]; /* the first weight is the low byte */
+            int16_t wide[2][2 * SP_VECTOR_COLUMNS];
+            memcpy(pair, w, sizeof pair);
+            for (int i = 0; i < 2 * SP_VECTOR_COLUMNS; i++) {
+                wide[0][i] = (int16_t)(pair[i] << 8) >> 8;
+                wide[1][i] = (int16_t)pair[i] >> 8;
+            }
             memcpy(to, wide, sizeof wide);
             to += sizeof wide;
         } else {
