@@ -25,6 +25,8 @@ def round_up(n: int, to: int) -> int:
 
 def groups_to_join(spec: ConvS8) -> int:
     """How many neighbouring groups share a product: as many as fit COLUMN_GROUP output channels."""
+    if spec.groups == 1:
+        return 1
     outputs = max(1, spec.weight.shape[0] // spec.groups)
     most = min(spec.groups, max(1, COLUMN_GROUP // outputs))
     return next(n for n in range(most, 0, -1) if spec.groups % n == 0)

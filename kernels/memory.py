@@ -49,14 +49,14 @@ def pooled(used: int, spare: int) -> Iterator[None]:
 
 
 def _fresh(nbytes: int, used: int | None = None) -> Array:
-    """used: bytes that will be touched, at least; None for all."""
+    """used: bytes that will be touched, about; None for all."""
     if nbytes < LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
         raw = np.empty(nbytes + ALIGNMENT, np.uint8)
         start = -raw.ctypes.data % ALIGNMENT
         return raw[start : start + nbytes]
-    whole = max(nbytes, HUGE_PAGE)
+    whole = -(-nbytes // HUGE_PAGE) * HUGE_PAGE  # such mappings begin where huge pages may
     pages = mmap.mmap(-1, whole, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    huge = whole if used is None else used // HUGE_PAGE * HUGE_PAGE
+    huge = whole if used is None else round(used / HUGE_PAGE) * HUGE_PAGE
     if huge:
         pages.madvise(mmap.MADV_HUGEPAGE, 0, huge)
     return np.frombuffer(pages, np.uint8, nbytes)

@@ -29,6 +29,7 @@ def isas() -> list[str]:
     return [ffi.string(lib.sp_isa_name(i)).decode() for i in range(lib.sp_isa_count())]
 
 
+@cache
 def isa() -> str:
     """The instruction set in use."""
     return ffi.string(lib.sp_isa()).decode()
@@ -38,6 +39,7 @@ def force_isa(name: str) -> None:
     """Use this instruction set in every step prepared from now on. Raises NativeError."""
     if lib.sp_force_isa(name.encode()) != 0:
         raise NativeError(f"instruction set {name!r} cannot run here; expected one of {isas()}")
+    isa.cache_clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ def aligned(array: Array) -> Array:
 
 def pointer(array: Array, ctype: str = "void *") -> CData:
     """The array's address as a C pointer. The caller keeps the array alive."""
-    return ffi.cast(ctype, ffi.from_buffer(array))
+    return ffi.from_buffer(ctype, array)
 
 
 def block_pointers(arrays: Sequence[Array]) -> CData:

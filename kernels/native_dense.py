@@ -88,6 +88,7 @@ def fill_epilogue(epilogue: CData, spec: fs.ConvS8, bias: fs.I32) -> list[Array]
 def _step(
     spec: fs.ConvS8 | fs.GemmS8,
     shapes: Sequence[Shape],
+    output: Shape,
     layout: Layout,
     threads: int,
     op: int,
@@ -101,7 +102,7 @@ def _step(
         params,
         keep,
         [ArraySpec(in_layout(shape, layout), input_dtype(spec)) for shape in shapes],
-        ArraySpec(in_layout(output_shape(spec, shapes), layout), output_dtype(spec)),
+        ArraySpec(in_layout(output, layout), output_dtype(spec)),
         weight_bytes=keep[0].nbytes,
         detail=detail,
         threads=threads,
@@ -118,7 +119,7 @@ def conv_s8(spec: fs.ConvS8, shapes: Sequence[Shape], layout: Layout, threads: i
     params.x_zero_point = spec.x_zero_point
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
     keep = [*packed.fill(params), *fill_epilogue(params.epilogue, spec, bias)]
-    return _step(spec, shapes, layout, threads, lib.SP_CONV_S8, params, packed.detail, keep)
+    return _step(spec, shapes, output, layout, threads, lib.SP_CONV_S8, params, packed.detail, keep)
 
 
 def _pack_depthwise(spec: fs.ConvS8) -> tuple[native.Ukernel, Array]:
@@ -152,7 +153,9 @@ def depthwise_s8(
     params.weights = pointer(weights)
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
     keep = [weights, *fill_epilogue(params.epilogue, spec, bias)]
-    return _step(spec, shapes, layout, threads, lib.SP_DEPTHWISE_S8, params, ukernel.name, keep)
+    return _step(
+        spec, shapes, output, layout, threads, lib.SP_DEPTHWISE_S8, params, ukernel.name, keep
+    )
 
 
 def grouped_s8(
@@ -168,11 +171,14 @@ def grouped_s8(
     params.width, params.weights = spec.weight.shape[1], pointer(weights)
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
     keep = [weights, *fill_epilogue(params.epilogue, spec, bias)]
-    return _step(spec, shapes, layout, threads, lib.SP_GROUPED_S8, params, ukernel.name, keep)
+    return _step(
+        spec, shapes, output, layout, threads, lib.SP_GROUPED_S8, params, ukernel.name, keep
+    )
 
 
 def gemm_s8(spec: fs.GemmS8, shapes: Sequence[Shape], layout: Layout, threads: int) -> NativeStep:
-    check_size(output_shape(spec, shapes), *shapes)
+    output = output_shape(spec, shapes)
+    check_size(output, *shapes)
     packed = pack_product(spec)
     params = ffi.new("sp_gemm_s8 *")
     params.m, params.k = shapes[0]
@@ -180,4 +186,4 @@ def gemm_s8(spec: fs.GemmS8, shapes: Sequence[Shape], layout: Layout, threads: i
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
     params.bias = pointer(bias, "int32_t *")
     keep = [*packed.fill(params), bias]
-    return _step(spec, shapes, layout, threads, lib.SP_GEMM_S8, params, packed.detail, keep)
+    return _step(spec, shapes, output, layout, threads, lib.SP_GEMM_S8, params, packed.detail, keep)

@@ -214,9 +214,11 @@ def _pack_windows(rows: Array, x_max: int, outliers: bool = False) -> _PackedWin
 
 def _describe(use: CData) -> str:
     """E.g. "windows of 8 97%, of 4 2%, int16 1%": shares of the weights."""
-    total = sum(use.vectors)
-    shares = [(size, use.vectors[size] / total) for size in range(len(use.vectors) - 1, 0, -1)]
-    parts = [f"of {size} {share:.0%}" for size, share in shares if share]
-    if use.vectors[0]:
-        parts.append(f"int16 {use.vectors[0] / total:.0%}")
+    vectors = list(use.vectors)
+    total = sum(vectors)
+    percent = [round(100 * (count / total)) for count in vectors]
+    sizes = [size for size in range(len(vectors) - 1, 0, -1) if vectors[size]]
+    parts = [f"of {size} {percent[size]}%" for size in sizes]
+    if vectors[0]:
+        parts.append(f"int16 {percent[0]}%")
     return "windows " + ", ".join(parts)

@@ -52,9 +52,14 @@ class Kernel:
         self, spec: fs.Spec, shapes: Sequence[Shape], layout: Layout, threads: int = 1
     ) -> Step:
         """Pack the weights for inputs of the given logical (NCHW) shapes."""
-        module, _, function = self.where.partition(":")
-        loaded = importlib.import_module(f"sparing.kernels.{module}")
-        return cast(Prepare, getattr(loaded, function))(spec, shapes, layout, threads)
+        return _prepare(self.where)(spec, shapes, layout, threads)
+
+
+@cache
+def _prepare(where: str) -> Prepare:
+    module, _, function = where.partition(":")
+    loaded = importlib.import_module(f"sparing.kernels.{module}")
+    return cast(Prepare, getattr(loaded, function))
 
 
 BOTH: tuple[Layout, ...] = ("nhwc", "nchw")

@@ -120,5 +120,7 @@ def fold_zero_point(bias: Array, weight: Array, x_zero_point: int) -> Array:
 
     Kernels then sum x * w, with padded taps that hold x_zp.
     """
+    if x_zero_point == 0:  # nearly always behind a Relu
+        return bias
     folded = bias.astype(np.int64) - x_zero_point * count_weights(weight).sums
     return folded.astype(np.uint32).view(np.int32)

@@ -137,9 +137,13 @@ def _native() -> Any:
     return importlib.import_module("sparing.kernels.native")
 
 
-def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
-    """Expected seconds of one step on one thread, from the shipped rates."""
-    output = output_shape(spec, shapes)
+@cache
+def _native_products() -> Any:
+    return importlib.import_module("sparing.kernels.native_products")
+
+
+def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape], output: Shape) -> float:
+    """Expected seconds of one step on one thread, from the shipped rates. output: its shape."""
     sizes = [prod(shape) for shape in (*shapes, output)]
     seconds = STEP_SECONDS + sum(sizes) / BYTES_PER_SECOND[kernel.backend]
     work: float = macs_of_output(spec, output)
@@ -182,8 +186,7 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape]) -> float:
         rate = GMACS[operator][PLACES.index(place)]
         seconds += finishing / (1e9 * rate)
         if place == "avx2" and operator in INTEGER_PRODUCTS:
-            products = importlib.import_module("sparing.kernels.native_products")
-            rate *= products.windows_speedup(spec)
+            rate *= _native_products().windows_speedup(spec)
         computing = work / (1e9 * rate)
         if isinstance(spec, (ConvS8, ConvF32)) and operator in GROUPED_TAP_SECONDS:
             # a classifier of one pixel waits for its weights
@@ -271,7 +274,15 @@ class Costs:
             found = self._measured.get(step_key(kernel, spec, shapes, layout))
             if found is not None:
                 return found
-        return estimate(kernel, spec, shapes)
+        return estimate(kernel, spec, shapes, output_shape(spec, shapes))
+
+    def each_layout(
+        self, kernel: Kernel, spec: Spec, shapes: Sequence[Shape], output: Shape
+    ) -> Mapping[Layout, float]:
+        """Seconds of one step in each of the kernel's layouts. output: its shape."""
+        if not self._measured:  # estimates are the same for all
+            return dict.fromkeys(kernel.layouts, estimate(kernel, spec, shapes, output))
+        return {layout: self.step(kernel, spec, shapes, layout) for layout in kernel.layouts}
 
     def transpose(self, spec: ArraySpec, before: Layout, after: Layout) -> float:
         """Seconds of changing the layout of an activation."""

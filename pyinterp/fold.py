@@ -41,9 +41,10 @@ def remove_dead_code(model: Model) -> Model:
     needed = {info.name for info in model.outputs}
     nodes = []
     for node in reversed(model.nodes):
-        if any(name in needed for name in node.outputs if name):
+        if not needed.isdisjoint(node.outputs):
             nodes.append(node)
             needed.update(node.inputs)
+            needed.discard("")  # absent inputs, as absent outputs
     weights = {name: tensor for name, tensor in model.weights.items() if name in needed}
     if len(nodes) == len(model.nodes) and len(weights) == len(model.weights):
         return model

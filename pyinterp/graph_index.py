@@ -34,15 +34,16 @@ class GraphIndex:
 
     def constant(self, name: str) -> Array | None:
         """The value where it does not depend on the model's inputs, else None."""
+        node = self._producers.get(name)
+        if node is None:
+            weight = self.model.weights.get(name)
+            return None if weight is None else weight.numpy()
         if name in self.facts.constants:
             return self.facts.constants[name]
-        if name in self.model.weights:
-            return self.model.weights[name].numpy()
+        if node.op_type != "DequantizeLinear":
+            return None
         if name in self._dequantized:
             return self._dequantized[name]
-        node = self.producer(name)
-        if node is None or node.op_type != "DequantizeLinear":
-            return None
         inputs = [self.constant(n) if n else None for n in node.inputs]
         if any(a is None and n for a, n in zip(inputs, node.inputs, strict=True)):
             return None

@@ -13,8 +13,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 
-import numpy as np
-
 from .cost import Costs, sparsity
 from .cost_sparse import is_sparse
 from .kernels.conditions import is_depthwise
@@ -23,6 +21,7 @@ from .kernels.registry import Backend, Kernel, candidates
 from .kernels.step import LAYOUTS, WORD, ArraySpec, Layout
 from .lowered import Lowered, Operation, ReferenceOp, View
 from .ops.fused_spec import ConvF32, ConvS8, GemmS8, Spec
+from .quantized import FLOAT32, UINT8
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +90,9 @@ def layouts_of(spec: ArraySpec) -> tuple[Layout, ...]:
     found: list[Layout] = ["nchw"]
     if channels > 1 and pixels > 1:
         found.append("nhwc")
-    if spec.dtype == np.uint8 and (channels % WORD or pixels > 1):
+    if spec.dtype == UINT8 and (channels % WORD or pixels > 1):
         found.append("nc4hw4")
-    if spec.dtype == np.float32:
+    if spec.dtype == FLOAT32:
         found.append("slab")
     return tuple(found)
 
@@ -108,7 +107,8 @@ def choose(
     options = [options_of(op, lowered.values, backend, costs, formats) for op in lowered.operations]
     wanted = _wanted_layouts(options)
     options = [[o for o in row if o.layout in wanted] if len(row) > 1 else row for row in options]
-    values = list(_values(lowered, costs, wanted))
+    settled = [_common_layout(row) for row in options]
+    values = list(_values(lowered, costs, wanted, settled))
     around: list[list[_Value]] = [[] for _ in options]
     for value in values:
         for i in {value.producer, *value.consumers} - {-1}:
@@ -137,6 +137,12 @@ def _wanted_layouts(options: Sequence[Sequence[Option]]) -> Collection[Layout]:
     )
 
 
+def _common_layout(row: Sequence[Option]) -> Layout | None:
+    """The layout of all options; None where they differ."""
+    first = row[0].layout
+    return first if all([option.layout == first for option in row]) else None
+
+
 def _hopeful(row: Sequence[Option], limit: float) -> Sequence[Option]:
     """The cheapest option of each layout, without those that another one undercuts by more than the
     `limit`: all that changes of layout around the operation can cost."""
@@ -152,6 +158,8 @@ def _hopeful(row: Sequence[Option], limit: float) -> Sequence[Option]:
 
 
 def _dense(row: Sequence[Option]) -> Sequence[Option]:
+    if len(row) == 1:
+        return row
     return [o for o in row if o.kernel is None or not _is_sparse(o.kernel)] or row
 
 
@@ -189,14 +197,22 @@ def options_of(
         wanted = kernels if _sparse_may_pay(work) else [k for k in kernels if not _is_sparse(k)]
     else:
         wanted = [k for k in kernels if k.weight_format in formats]
+    output = values[operation.outputs[0]].shape
     return [
-        Option(kernel, layout, costs.step(kernel, work, shapes, layout))
+        Option(kernel, layout, seconds)
         for kernel in wanted or kernels
-        for layout in kernel.layouts
+        for layout, seconds in costs.each_layout(kernel, work, shapes, output).items()
     ]
 
 
-def _values(lowered: Lowered, costs: Costs, wanted: Collection[Layout]) -> Iterator[_Value]:
+def _values(
+    lowered: Lowered,
+    costs: Costs,
+    wanted: Collection[Layout],
+    settled: Sequence[Layout | None],
+) -> Iterator[_Value]:
+    """Those whose changes of layout depend on what is chosen. settled: the layout of operations
+    that have only one."""
     made = {name: i for i, op in enumerate(lowered.operations) for name in op.outputs}
     read: dict[str, list[int]] = {}
     for i, op in enumerate(lowered.operations):
@@ -206,13 +222,16 @@ def _values(lowered: Lowered, costs: Costs, wanted: Collection[Layout]) -> Itera
         consumers = read.get(name, [])
         if name in lowered.outputs:
             consumers.append(-1)
+        producer = made.get(name, -1)
+        if all([i < 0 or settled[i] for i in (producer, *consumers)]):
+            continue
         layouts = [layout for layout in layouts_of(spec) if layout in wanted]
         if len(layouts) == 1 or not consumers:
             continue
         seconds = {pair: costs.transpose(spec, *pair) for pair in permutations(layouts, 2)}
         each = max(seconds.values())
         yield _Value(
-            made.get(name, -1),
+            producer,
             tuple(consumers),
             {layout: layout if layout in layouts else "nchw" for layout in LAYOUTS},
             seconds,
@@ -228,7 +247,10 @@ def _cheapest(problem: _Problem) -> list[Option]:
         lambda o: o.seconds + (o.layout != "nc4hw4"),
         lambda o: o.seconds + (o.layout != "slab"),
     )
-    firsts = [[min(row, key=start) for row in problem.options] for start in starts]
+    firsts = [
+        [row[0] if len(row) == 1 else min(row, key=start) for row in problem.options]
+        for start in starts
+    ]
     different = {tuple(map(id, first)): first for first in firsts}
     results = [_improve(problem, first) for first in different.values()]
     return min(results, key=lambda chosen: _total(problem, chosen))

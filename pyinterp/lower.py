@@ -73,9 +73,8 @@ class _Lowering:
         for name in node.outputs:
             if self.facts.dtypes.get(name) == INT8 and name not in self.facts.constants:
                 self._shift_raw(name)
-        live = [name for name in node.outputs if name in self.needed]
         stored = stored_name(self.graph, node.outputs[0]) if node.outputs else ""
-        if not live and stored not in self.needed:
+        if self.needed.isdisjoint(node.outputs) and stored not in self.needed:
             return
         if self.graph.constant(node.outputs[0]) is not None:
             return  # whoever needs it reads the constant

@@ -105,10 +105,10 @@ class QuantizedValues:
         node = self.graph.producer(value)
         if node is None or node.op_type != "DequantizeLinear":
             return None
-        if self.graph.constant(value) is not None:
+        source = node.inputs[0]
+        if self.graph.constant(source) is not None:
             return None
         parameters = self._parameters_of(node)
-        source = node.inputs[0]
         if parameters is None or self.graph.facts.dtypes[source] not in (UINT8, INT8):
             return None
         storage = self.storage(source)

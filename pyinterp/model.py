@@ -32,9 +32,10 @@ class Tensor:
     __slots__ = ("_array",)
 
     def __init__(self, array: Array) -> None:
-        view = np.asarray(array).view()
-        view.flags.writeable = False
-        self._array = view
+        if not isinstance(array.base, bytes):  # which nobody can write to
+            array = np.asarray(array).view()
+            array.flags.writeable = False
+        self._array = array
 
     @property
     def shape(self) -> tuple[int, ...]:

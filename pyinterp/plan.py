@@ -187,7 +187,9 @@ class _Planner:
         )
 
     def _normal(self, name: str, layout: Layout) -> Key:
-        return name, layout if layout in layouts_of(self.lowered.values[name]) else "nchw"
+        if layout == "nchw" or layout in layouts_of(self.lowered.values[name]):
+            return name, layout
+        return name, "nchw"
 
     def _define(self, name: str, layout: Layout) -> Key:
         key = self._normal(name, layout)

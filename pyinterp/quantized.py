@@ -83,10 +83,12 @@ def quantize_scalar(value: float, parameters: Parameters) -> int:
     lo, hi = (-128, 127) if parameters.signed else (0, 255)
     if math.isinf(value):  # nearly always: there was no clamp
         return hi if value > 0 else lo
-    with np.errstate(over="ignore"):
-        real = np.rint(np.float32(value) / np.float32(parameters.scale))
+    # of two float32 values: rounded once more to float32, that is their quotient in float32
+    quotient = float(np.float32(value)) / parameters.scale
     zero = parameters.zero_point
-    return int(min(max(float(real), lo - zero), hi - zero)) + zero
+    if abs(quotient) >= 2**16:
+        return hi if quotient > 0 else lo
+    return min(max(round(float(np.float32(quotient))), lo - zero), hi - zero) + zero
 
 
 def storage_of_clamp(parameters: Parameters, lo: float, hi: float) -> Storage:
@@ -137,7 +139,7 @@ def weight_parameters(
         return None
     check_scales(scale, f"DequantizeLinear {node.label!r}")
     full_scale = scale if scale.shape == (channels,) else np.full(channels, scale.item(), FLOAT32)
-    if values.dtype == INT8 and not zero.any():
+    if values.dtype == INT8 and not np.count_nonzero(zero):
         return QuantizedWeight(values, full_scale)
     along = [1] * values.ndim
     along[channel_axis] = -1
@@ -157,10 +159,10 @@ def stored_bias(node: Node | None, constant: Constant, scale: Array) -> I32 | No
     zero = constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
     if stored is None or stored.dtype != INT32 or stored.shape != scale.shape or given is None:
         return None
-    if given.size not in (1, scale.size) or (zero is not None and zero.any()):
+    if given.size not in (1, scale.size) or (zero is not None and np.count_nonzero(zero)):
         return None
     rounded = scale.astype(np.float32)
-    if (given.reshape(-1) == rounded).all():  # nearly always
+    if not np.count_nonzero(given.reshape(-1) != rounded):  # nearly always
         return stored
     ulp = np.spacing(rounded).astype(np.float64)
     near = np.abs(given.reshape(-1).astype(np.float64) - scale) <= 2 * ulp

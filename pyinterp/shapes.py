@@ -87,7 +87,7 @@ def _window(node: Node, kernel: Sequence[int], spatial: Sequence[int]) -> Window
 
 def _numbers(node: Node, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
     given = node.attributes.get(name)
-    return default if given is None else tuple([int(v) for v in given])  # type: ignore[union-attr]
+    return default if given is None else tuple(map(int, given))  # type: ignore[arg-type]
 
 
 def _same_pads(
@@ -196,9 +196,8 @@ def _infer_node(model: Model, node: Node, facts: Facts) -> None:
         facts.shapes[output], facts.dtypes[output] = facts.shapes[values], facts.dtypes[scale]
         return
     names = [n for n in node.inputs if n]
-    is_shape = node.op_type in ("Shape", "Size")
-    varying = [n for n in names if n not in facts.constants and n not in model.weights]
-    constant = is_shape or not varying
+    is_shape, weights, constants = node.op_type in ("Shape", "Size"), model.weights, facts.constants
+    constant = is_shape or all([n in weights or n in constants for n in names])
     known = None if constant else _known(node, [facts.shapes[n] for n in names])
     if known is not None:
         output = node.outputs[0]

@@ -17,7 +17,7 @@ from sparing.compression.parameters import (
 )
 from sparing.errors import QuantizationError
 from sparing.ops.quantize_linear import quantize_linear
-from sparing.quantized import Parameters, storage_of_clamp
+from sparing.quantized import Parameters, quantize_scalar, storage_of_clamp
 
 scales = st.floats(2.0**-64, 2.0**63, width=32)
 finite = st.floats(-(2.0**60), 2.0**60, width=32)
@@ -105,3 +105,16 @@ def test_layer_integers_obey_the_contract_or_are_refused(
     assert (np.abs(got.bias_scale / product - 1) <= 2 * 2.0**-23).all()
     rounding = np.abs(got.weight * scale.reshape(-1, 1, 1) - weight).reshape(len(weight), -1)
     assert (rounding <= scale.reshape(-1, 1) * (0.5 + 2.0**-16)).all()
+
+
+def test_clamp_bounds_are_quantized_as_by_float32_division() -> None:
+    rng = np.random.default_rng(0)
+    with np.errstate(over="ignore"):
+        for _ in range(2000):
+            scale = np.float32(2.0 ** rng.uniform(-64, 64))
+            steps = np.float32(rng.integers(-300, 300) + rng.choice([0, 0.5, rng.random()]))
+            value = rng.choice([steps * scale, np.float32(rng.standard_normal() * 1e30)])
+            zero, signed = int(rng.integers(-128, 128)), bool(rng.integers(2))
+            zero, lo = (zero, -128) if signed else (zero + 128, 0)
+            wanted = np.clip(np.rint(value / scale) + zero, lo, lo + 255)
+            assert quantize_scalar(float(value), Parameters(float(scale), zero, signed)) == wanted

@@ -29,7 +29,9 @@ def weights(shape: tuple[int, ...], dtype: type) -> Array:
 @pytest.mark.usefixtures("counting")
 @pytest.mark.parametrize("dtype", [np.int8, np.int16])
 @pytest.mark.parametrize(
-    "shape", [(3, 5, 2, 2), (4, 1), (2, 0), (2, 3 * 2**16 + 7), (5, 8, 3, 3), (7, 12), (0, 4)]
+    "shape",
+    [(3, 5, 2, 2), (4, 1), (2, 0), (2, 3 * 2**16 + 7), (5, 8, 3, 3), (7, 12), (0, 4)]
+    + [(3, columns, 1, 1) for columns in (24, 32, 36, 93, 100)],
 )
 def test_counts_and_reach(shape: tuple[int, ...], dtype: type) -> None:
     weight = weights(shape, dtype)

@@ -50,9 +50,8 @@ static int vectors_of(const struct sp_chunk *c) { return c->width / SP_VECTOR_CO
 /* A new window for one quad. */
 static void start_window(struct sp_chunk *c, int quad, int kind)
 {
-    struct sp_window *w = &c->window[c->windows];
+    struct sp_window *w = &c->window[c->windows++];
     w->kind = kind, w->quads = 1, w->place[0] = (uint8_t)quad;
-    memcpy(c->total[c->windows++], c->sums[quad], sizeof c->sums[quad]);
 }
 
 /* Adds a quad to the open window `at`. */
@@ -84,6 +83,7 @@ static void choose_windows(struct sp_chunk *c, int x_max, const struct sp_window
             extend_window(c, at, quad);
         } else {
             c->opened[c->open++] = (uint8_t)c->windows;
+            memcpy(c->total[c->windows], c->sums[quad], sizeof c->sums[quad]);
             start_window(c, quad, SP_SINGLE);
         }
     }

@@ -69,23 +69,50 @@ SP_INLINE int64_t total(__m256i sums)
     return _mm_cvtsi128_si64(half) + _mm_extract_epi64(half, 1);
 }
 
-static void add_sums_avx2(const int8_t *w, int64_t count, struct counts *c)
+struct sums_avx2 {
+    __m256i shifted, positive, zeros, zero_words;
+};
+
+SP_INLINE void add_vector(__m256i w, struct sums_avx2 *s)
 {
     const __m256i none = _mm256_setzero_si256(), sign = _mm256_set1_epi8(-128);
-    const __m256i one = _mm256_set1_epi8(1);
-    __m256i shifted = none, positive = none, zeros = none;
-    int64_t i = 0;
-    for (; i + 32 <= count; i += 32) {
-        const __m256i x = _mm256_loadu_si256((const __m256i *)(w + i));
-        const __m256i zero = _mm256_and_si256(_mm256_cmpeq_epi8(x, none), one);
-        shifted = _mm256_add_epi64(shifted, _mm256_sad_epu8(_mm256_xor_si256(x, sign), none));
-        positive = _mm256_add_epi64(positive, _mm256_sad_epu8(_mm256_max_epi8(x, none), none));
-        zeros = _mm256_add_epi64(zeros, _mm256_sad_epu8(zero, none));
+    const __m256i zero = _mm256_and_si256(_mm256_cmpeq_epi8(w, none), _mm256_set1_epi8(1));
+    s->shifted = _mm256_add_epi64(s->shifted, _mm256_sad_epu8(_mm256_xor_si256(w, sign), none));
+    s->positive = _mm256_add_epi64(s->positive, _mm256_sad_epu8(_mm256_max_epi8(w, none), none));
+    s->zeros = _mm256_add_epi64(s->zeros, _mm256_sad_epu8(zero, none));
+    s->zero_words = _mm256_sub_epi32(s->zero_words, _mm256_cmpeq_epi32(w, none));
+}
+
+/* The last weights of a row, fewer than a vector, among zeros. */
+SP_INLINE __m256i load_rest(const int8_t *w, int64_t count)
+{
+    static const int8_t kept[64] = {[32] = -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+                                    -1,        -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+                                    -1,        -1, -1, -1, -1, -1, -1, -1, -1, -1};
+    const int64_t rest = count % 32;
+    if (count < 32) {
+        int8_t padded[32] = {0};
+        memcpy(padded, w, (size_t)rest);
+        return _mm256_loadu_si256((const __m256i *)padded);
     }
-    c->sum += total(shifted) - 128 * i;
-    c->positive += total(positive);
-    c->nonzeros += i - total(zeros);
-    add_sums(w + i, count - i, c);
+    return _mm256_and_si256(_mm256_loadu_si256((const __m256i *)(w + count - 32)),
+                            _mm256_loadu_si256((const __m256i *)(kept + rest)));
+}
+
+/* blocks: of four neighbouring weights. */
+static struct counts count_vectors(const int8_t *w, int64_t count)
+{
+    const __m256i none = _mm256_setzero_si256();
+    struct sums_avx2 s = {none, none, none, none};
+    for (int64_t i = 0; i + 32 <= count; i += 32)
+        add_vector(_mm256_loadu_si256((const __m256i *)(w + i)), &s);
+    if (count % 32)
+        add_vector(load_rest(w, count), &s);
+    const int64_t padded = SP_ROUND_UP(count, 32);
+    const __m256i low = _mm256_and_si256(s.zero_words, _mm256_set1_epi64x(0xffffffff));
+    const __m256i zero_words = _mm256_add_epi64(low, _mm256_srli_epi64(s.zero_words, 32));
+    return (struct counts){total(s.shifted) - 128 * padded, total(s.positive),
+                           padded - total(s.zeros), padded / 4 - total(zero_words)};
 }
 
 enum { FEW_TAPS = 16 }; /* that one vector holds */
@@ -107,9 +134,11 @@ static void add_blocks_avx2(const int8_t *w, int channels, int taps, struct coun
 
 static struct counts count_row_avx2(const int8_t *w, int channels, int taps)
 {
-    struct counts c = {0, 0, 0, 0};
-    add_sums_avx2(w, (int64_t)channels * taps, &c);
-    if (channels % 4 == 0 && taps > 1 && taps <= FEW_TAPS)
+    struct counts c = count_vectors(w, (int64_t)channels * taps);
+    if (taps == 1 && channels % 4 == 0)
+        return c;
+    c.blocks = 0;
+    if (channels % 4 == 0 && taps <= FEW_TAPS)
         add_blocks_avx2(w, channels, taps, &c);
     else if (channels % 4 == 0)
         add_blocks(w, channels, taps, &c);

@@ -213,25 +213,24 @@ class _StoredArrays:
         return rows
 
     @cached_property
-    def _blocks(self) -> Array:
+    def _blocks(self) -> memoryview:
         """The bytes of all arrays."""
         blocks = empty(os.fstat(self._data.fileno()).st_size - self._at)
-        at = 0
-        while at < len(blocks) and (count := self._data.readinto(blocks.data[at:])):
+        at, whole = 0, blocks.data
+        while at < len(whole) and (count := self._data.readinto(whole[at:])):
             at += count
-        if at < len(blocks):
+        if at < len(whole):
             raise FormatError("the file became shorter while it was read")
-        return blocks
+        return whole
 
     def _array(self, key: str) -> Array:
         entry = self._header[key]
         begin, end = entry["data_offsets"]
-        array: Array = np.ndarray(
-            entry["shape"], DTYPES_BY_CODE[entry["dtype"]], self._blocks.data, begin
-        )
-        # a small array of its own does not keep all bytes of the file in memory
-        small = end - begin < OWN_BYTES or not array.flags.aligned
-        return array.copy() if small else array
+        dtype = DTYPES_BY_CODE[entry["dtype"]]
+        if end - begin < OWN_BYTES or begin % dtype.itemsize:
+            # of its own, it does not keep all bytes of the file in memory
+            return np.ndarray(entry["shape"], dtype, self._blocks[begin:end].tobytes())
+        return np.ndarray(entry["shape"], dtype, self._blocks, begin)
 
     def read(self, stored: StoredTensor) -> Tensor:
         """The tensor of a claimed row."""

@@ -11,9 +11,8 @@ A value counts as zero where all its bits are zero, so that -0.0 survives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,8 +35,7 @@ SECOND_ARRAY_COST = 128
 ROW_COST = 64  # bytes of a row of the tensor table, which packed tensors need
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTensor:
+class StoredTensor(NamedTuple):
     """One row of the tensor table. keys: names of its arrays in the file, in the order above."""
 
     kind: str

@@ -45,7 +45,9 @@ _FLOATS = (
     *(ConvF32, ConcatF32, MaxPoolF32, AveragePoolF32, AddF32, MulF32, ActivationF32),
     *(InterpolateF32, NormalizeF32, PReluF32),
 )
+_FROM_FLOATS, _TO_FLOATS = (*_FLOATS, Quantize), (*_FLOATS, Dequantize)
 _MOVES = (SelectChannels, GatherPixels, DepthToSpace)  # of either element type
+_UINT8, _INT32, _FLOAT32 = (np.dtype(t) for t in (np.uint8, np.int32, np.float32))
 
 
 def _windowed(window: Window, shape: Shape, channels: int) -> Shape:
@@ -87,15 +89,15 @@ def input_count(spec: Spec) -> int:
 def input_dtype(spec: Spec) -> np.dtype[Any]:
     if isinstance(spec, _MOVES):
         return np.dtype(spec.element)
-    return np.dtype(np.float32 if isinstance(spec, (*_FLOATS, Quantize)) else np.uint8)
+    return _FLOAT32 if isinstance(spec, _FROM_FLOATS) else _UINT8
 
 
 def output_dtype(spec: Spec) -> np.dtype[Any]:
     if isinstance(spec, _MOVES):
         return np.dtype(spec.element)
-    if isinstance(spec, (*_FLOATS, Dequantize)):
-        return np.dtype(np.float32)
-    return np.dtype(np.int32 if isinstance(spec, GemmS8) else np.uint8)
+    if isinstance(spec, _TO_FLOATS):
+        return _FLOAT32
+    return _INT32 if isinstance(spec, GemmS8) else _UINT8
 
 
 def output_shape(spec: Spec, shapes: Sequence[Shape]) -> Shape:
