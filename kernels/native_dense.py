@@ -20,7 +20,7 @@ from .native_elementwise import check_size, fill_shape
 from .native_products import largest_activation, pack_product
 from .packing_depthwise import output_rows, pack_depthwise, pairs_fit
 from .step import Array, ArraySpec, Layout, Shape, in_layout
-from .sums import fold_zero_point
+from .sums import extremes, fold_zero_point
 
 EPILOGUE_SLACK = 64  # SP_EPILOGUE_SLACK in csrc/epilogue/epilogue.h
 
@@ -50,7 +50,7 @@ def folded_bias(weight: Array, bias: fs.I32, x_zero_point: int) -> fs.I32:
 
 def fits_int32(spec: fs.ConvS8) -> bool:
     """Whether the epilogue's values fit int32 when they are rounded, whatever the sums are."""
-    half = bool(spec.multiplier.max(initial=0) <= 0.5)  # |sum| <= 2^31
+    half = bool(extremes(spec.multiplier)[1] <= 0.5)  # |sum| <= 2^31
     if spec.residual is None:
         return half
     residual = spec.residual

@@ -39,11 +39,13 @@ class _Prepared:
     keep: list[Array]  # what the struct's matrix points to
 
 
-def _channel_block(lanes: Lanes, spec: ConvS8) -> int:
-    """Input channels of a segment: their part of a block fits L1, unless segments get too short."""
+def _channel_block(lanes: Lanes, spec: ConvS8, taps: Array) -> int:
+    """Input channels of a segment: their part of a block fits L1, unless segments get too short.
+
+    taps: tap_offsets(...)
+    """
     # within a slab of a block all lanes are read, of planes those that its taps reach
-    reach = int(tap_offsets(lanes, spec.window).max())
-    touched = min(lanes.channel_lanes, WIDTH + reach)
+    touched = min(lanes.channel_lanes, WIDTH + int(taps.max()))
     per_channel = count_nonzeros(spec.weight) / math.prod(spec.weight.shape[:2])
     fits_l1 = max(1, L1_BYTES // touched)
     channels = spec.weight.shape[1]
@@ -69,7 +71,7 @@ def _pack(
         nonzeros = find_blocks(spec.weight, spec.groups, lanes.channel_lanes, taps, x_max)
     else:
         if spec.groups == 1:  # groups read few channels
-            channel_block = _channel_block(lanes, spec)
+            channel_block = _channel_block(lanes, spec, taps)
         given = spec.weight, spec.groups, lanes.channel_lanes, taps, channel_block
         nonzeros = find_nonzeros(*given)
     return pack_csr(nonzeros, kernel.k_group, panels, x_max, together)

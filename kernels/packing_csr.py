@@ -161,18 +161,18 @@ def pack_csr(
         pairing = join(value, count, x_max)
         slot, steps, window = pairing.slot, pairing.steps, pairing.window
 
-    row = np.tile(np.arange(rows), blocks)
-    block_of = np.repeat(np.arange(blocks), rows)
+    block_of, row = np.divmod(np.arange(blocks * rows), max(rows, 1))
     # rows of one length follow each other: branch prediction learns when their loops end
     run_order = np.lexsort((-steps, block_of, panel[row]))
     start = np.empty(blocks * rows, np.int64)
-    start[run_order] = np.cumsum(steps[run_order]) - steps[run_order]
+    ordered = steps[run_order]
+    start[run_order] = ordered.cumsum() - ordered
 
     entries = aligned_zeros((int(steps.sum()), k_group + 1), np.int32)
     _fill(entries, nonzeros.offset, slot, value, count, start)
 
     segments = np.zeros(blocks * rows, SEGMENT)
-    segments["row"], segments["steps"] = row[run_order], steps[run_order]
+    segments["row"], segments["steps"] = row[run_order], ordered
     segments["first"], segments["last"] = (
         block_of[run_order] == 0,
         block_of[run_order] == blocks - 1,
@@ -210,6 +210,8 @@ def _fill(
 def _deal(count: I64, panels: int, together: int) -> I64:
     """The panel of each row, of which `count` non-zeros are known: the fullest rows, or groups of
     rows, are dealt out first."""
+    if panels == 1:
+        return np.zeros(len(count), np.int64)
     units = -(-len(count) // together)
     fullness = np.add.reduceat(count, np.arange(units) * together) if units else count
     panel = np.empty(units, np.int64)

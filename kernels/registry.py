@@ -193,6 +193,13 @@ KERNELS: tuple[Kernel, ...] = (
 )
 
 
+def import_kernels(backend: Backend) -> None:
+    """Import the modules of a backend that is there, so that no session waits for them."""
+    for kernel in KERNELS:
+        if kernel.backend == backend:
+            _prepare(kernel.where)
+
+
 def candidates(spec: fs.Spec, backend: Backend) -> Iterator[Kernel]:
     """Kernels of one backend that can run the spec."""
     found = _kernels(type(spec).__name__, backend)

@@ -79,7 +79,12 @@ class _Problem:
     options: list[Sequence[Option]]
     values: Sequence[_Value]
     around: Sequence[Sequence[_Value]]
-    neighbours: Sequence[Collection[int]]
+    neighbours: Sequence[set[int]]
+
+    @property
+    def open(self) -> Sequence[int]:
+        """Operations that have several options."""
+        return [i for i, row in enumerate(self.options) if len(row) > 1]
 
 
 def layouts_of(spec: ArraySpec) -> tuple[Layout, ...]:
@@ -247,25 +252,29 @@ def _cheapest(problem: _Problem) -> list[Option]:
         lambda o: o.seconds + (o.layout != "nc4hw4"),
         lambda o: o.seconds + (o.layout != "slab"),
     )
-    firsts = [
-        [row[0] if len(row) == 1 else min(row, key=start) for row in problem.options]
-        for start in starts
-    ]
+    rows = {i: problem.options[i] for i in problem.open}
+    firsts = [[min(row, key=start) for row in rows.values()] for start in starts]
     different = {tuple(map(id, first)): first for first in firsts}
-    results = [_improve(problem, first) for first in different.values()]
+    results = []
+    for first in different.values():
+        chosen = [row[0] for row in problem.options]
+        for i, option in zip(rows, first, strict=True):
+            chosen[i] = option
+        results.append(_improve(problem, chosen))
     return min(results, key=lambda chosen: _total(problem, chosen))
 
 
 def _improve(problem: _Problem, chosen: list[Option]) -> list[Option]:
-    layouts: list[Layout] = [*(option.layout for option in chosen), "nchw"]
+    layouts: list[Layout] = [*[option.layout for option in chosen], "nchw"]
 
     def around(i: int, layout: Layout) -> float:
         layouts[i] = layout
         return sum([value.cost(layouts) for value in problem.around[i]])
 
-    waiting = {i for i, row in enumerate(problem.options) if len(row) > 1}
+    rows = problem.open
+    waiting = set(rows)
     while waiting:
-        for i in (*range(len(chosen)), *reversed(range(len(chosen)))):
+        for i in (*rows, *reversed(rows)):
             if i not in waiting:  # nothing near it changed since it was looked at
                 continue
             before = best = chosen[i]
@@ -277,12 +286,12 @@ def _improve(problem: _Problem, chosen: list[Option]) -> list[Option]:
             chosen[i] = best
             layouts[i] = chosen[i].layout
             if layouts[i] != before.layout:
-                waiting |= problem.neighbours[i]
+                waiting |= problem.neighbours[i].intersection(rows)
             waiting.discard(i)
     return chosen
 
 
 def _total(problem: _Problem, chosen: Sequence[Option]) -> float:
-    layouts: list[Layout] = [*(option.layout for option in chosen), "nchw"]
-    changes = sum(value.cost(layouts) for value in problem.values)
-    return changes + sum(option.seconds for option in chosen)
+    layouts: list[Layout] = [*[option.layout for option in chosen], "nchw"]
+    changes = sum([value.cost(layouts) for value in problem.values])
+    return changes + sum([option.seconds for option in chosen])

@@ -13,7 +13,7 @@ from .lower_pointwise import float_pointwise, float_pool
 from .lowered import Operation, View
 from .model import Array, Node
 from .ops.fused_spec import ConvF32, Window
-from .shapes import Shape, conv_window
+from .shapes import Shape
 
 VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
@@ -51,8 +51,7 @@ def layer_weight(core: Node, weight: Array) -> Array:
 def layer_window(graph: GraphIndex, core: Node) -> Window:
     if core.op_type != "Conv":
         return Window((1, 1))
-    shapes = graph.facts.shapes
-    return conv_window(core, shapes[core.inputs[1]], shapes[core.inputs[0]][2:])
+    return graph.facts.conv_window(core)
 
 
 def is_layer(graph: GraphIndex, node: Node | None) -> bool:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .errors import QuantizationError
 from .kernels.step import ArraySpec
-from .kernels.sums import count_weights, reach
+from .kernels.sums import count_weights, extremes, reach
 from .model import Array, Node
 from .ops.fused_spec import ConvS8, GemmS8, Spec
 
@@ -76,7 +76,7 @@ def check_accumulator(spec: ConvS8 | GemmS8, x_lo: int, x_hi: int, label: str) -
     low, high = x_lo - spec.x_zero_point, x_hi - spec.x_zero_point
     counts = count_weights(spec.weight)
     furthest = max(abs(low), abs(high)) * (counts.most - counts.least)
-    if furthest + int(np.abs(spec.bias.astype(np.int64)).max(initial=0)) < 2**31:
+    if furthest + max(map(abs, extremes(spec.bias))) < 2**31:
         return  # nearly always, and quicker to find than what each channel can reach
     least, most = reach(spec.weight, low, high)
     bias = spec.bias.astype(np.int64)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import QuantizationError
+from .kernels.sums import extremes
 from .model import Array, Node
 from .ops.fused_spec import I32, OutputRange
 
@@ -52,7 +53,8 @@ def check_scales(scales: npt.ArrayLike, what: str) -> None:
     if isinstance(scales, float) and SCALE_LIMITS[0] <= scales < SCALE_LIMITS[1]:
         return  # of an activation, nearly always
     values = np.asarray(scales).reshape(-1)
-    if values.size and SCALE_LIMITS[0] <= values.min() and values.max() < SCALE_LIMITS[1]:
+    least, largest = extremes(values)
+    if SCALE_LIMITS[0] <= least and largest < SCALE_LIMITS[1]:
         return  # neither is NaN
     bad = values[~((values >= SCALE_LIMITS[0]) & (values < SCALE_LIMITS[1]))]
     if bad.size:

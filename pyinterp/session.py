@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -18,7 +19,7 @@ from .errors import InputError, NativeError
 from .executor import Executor
 from .explain import Explanation
 from .formats import load
-from .kernels.registry import Backend, available_backends
+from .kernels.registry import Backend, available_backends, import_kernels
 from .lower import lower
 from .model import Array, Model, TensorInfo
 from .plan import make_plan
@@ -54,18 +55,21 @@ class Session:
         self.backend: Backend = resolve_backend(backend)
         self.threads = usable_cpus() if threads is None else threads
         self._formats = formats
-        with _collections_paused():
-            loaded = model if isinstance(model, Model) else load(model)
         self._source: Model | str | os.PathLike[str] = model
+        self._plans: OrderedDict[tuple[tuple[int, ...], ...], Executor] = OrderedDict()
+        self._last: tuple[tuple[tuple[int, ...], ...], Executor] | None = None  # that was used
+        self._lock = threading.Lock()
+        with _collections_paused():
+            self._load()
+
+    def _load(self) -> None:
+        """Plan for one image at once: a bad model is refused here, and its weights are let go."""
+        loaded = self._source if isinstance(self._source, Model) else load(self._source)
         self.inputs: tuple[TensorInfo, ...] = loaded.inputs
         self.outputs: tuple[TensorInfo, ...] = loaded.outputs
         self._input_names = frozenset(info.name for info in loaded.inputs)
         self._output_names = [info.name for info in loaded.outputs]
         self.metadata: Mapping[str, Any] = loaded.metadata
-        self._plans: OrderedDict[tuple[tuple[int, ...], ...], Executor] = OrderedDict()
-        self._last: tuple[tuple[tuple[int, ...], ...], Executor] | None = None  # that was used
-        self._lock = threading.Lock()
-        # plan for one image at once: a bad model is refused here, and its weights are let go
         shapes = self._default_shapes()
         if shapes is not None:
             self._executor(shapes, loaded)
@@ -181,6 +185,14 @@ def _collections_paused() -> Iterator[None]:
             gc.enable()
 
 
+def _import_early() -> None:
+    """What is imported at first use elsewhere: the first session shall not wait for it."""
+    importlib.import_module("sparing.formats.container")
+    if "c" in available_backends():
+        with suppress(ImportError, NativeError):  # a broken backend raises when it is used
+            import_kernels("c")
+
+
 def resolve_backend(backend: BackendChoice) -> Backend:
     """The backend meant by a choice. Raises InputError, or NativeError for an absent one."""
     available = available_backends()
@@ -198,3 +210,6 @@ def _expect_names(given: Mapping[str, object], inputs: Sequence[TensorInfo], wha
     expected = [info.name for info in inputs]
     if set(given) != set(expected):
         raise InputError(f"expected {what} for {expected}, got {sorted(given)}")
+
+
+_import_early()

@@ -7,7 +7,7 @@ from constants and from shapes alone (Shape, Gather, Concat, Reshape chains) is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,16 @@ class Facts:
     shapes: dict[str, Shape]
     dtypes: dict[str, np.dtype[Any]]
     constants: dict[str, Array]
+    _windows: dict[str, Window] = field(default_factory=dict)
+
+    def conv_window(self, node: Node) -> Window:
+        """The 2-D window of a Conv, found once; a 1-D one gets a height of 1."""
+        output = node.outputs[0]
+        if output not in self._windows:
+            x, weight = node.inputs[:2]
+            spatial = self.shapes[x][2:]
+            self._windows[output] = _window(node, self.shapes[weight][2:], spatial)
+        return self._windows[output]
 
 
 def input_shapes(model: Model, shapes: Mapping[str, Shape]) -> None:
@@ -51,17 +61,13 @@ def input_shapes(model: Model, shapes: Mapping[str, Shape]) -> None:
             raise InputError(f"input {info} does not take an array of shape {list(shape)}")
 
 
-def conv_window(node: Node, weight: Shape, spatial: Sequence[int]) -> Window:
-    """The 2-D window of a Conv; a 1-D one gets a height of 1. auto_pad is resolved."""
-    return _window(node, weight[2:], spatial)
-
-
 def pool_window(node: Node, spatial: Sequence[int]) -> Window:
     kernel = node.attributes["kernel_shape"]
     return _window(node, tuple(int(k) for k in kernel), spatial)  # type: ignore[union-attr]
 
 
 def _window(node: Node, kernel: Sequence[int], spatial: Sequence[int]) -> Window:
+    """auto_pad is resolved."""
     rank = len(kernel)
     if rank not in (1, 2) or len(spatial) != rank:
         raise ModelError(f"{node.op_type} {node.label!r}: {rank}-D windows have no kernel")
@@ -117,7 +123,7 @@ _SAME_SHAPE = frozenset(
 _BROADCAST = frozenset(["Add", "Sub", "Mul", "Div", "Min", "Max", "Pow"])
 
 
-def _known(node: Node, shapes: Sequence[Shape]) -> Shape | None:
+def _known(node: Node, shapes: Sequence[Shape], facts: Facts) -> Shape | None:
     """Output shape by formula, for the operators that are expensive to run; None for others."""
     if node.op_type in _SAME_SHAPE:
         return shapes[0]
@@ -126,8 +132,7 @@ def _known(node: Node, shapes: Sequence[Shape]) -> Shape | None:
     if node.op_type == "Conv" and len(shapes[0]) in (3, 4):
         if shapes[0][1] != shapes[1][1] * _groups(node):
             raise ModelError(f"input {list(shapes[0])} does not fit weight {list(shapes[1])}")
-        window = conv_window(node, shapes[1], shapes[0][2:])
-        return _windowed(window, shapes[0], shapes[1][0])
+        return _windowed(facts.conv_window(node), shapes[0], shapes[1][0])
     if node.op_type == "MaxPool" and len(shapes[0]) in (3, 4) and len(node.outputs) == 1:
         _check_attributes(node)
         return _windowed(pool_window(node, shapes[0][2:]), shapes[0], shapes[0][1])
@@ -163,10 +168,12 @@ def _groups(node: Node) -> int:
     return int(node.attributes.get("group", 1))  # type: ignore[arg-type]
 
 
-def _output_dtype(node: Node, arguments: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
+def _output_dtype(node: Node, dtypes: Mapping[str, np.dtype[Any]]) -> np.dtype[Any]:
+    """dtypes: of the values known so far."""
     if node.op_type == "QuantizeLinear":
-        return arguments[2] if len(arguments) > 2 else np.dtype(np.uint8)
-    return arguments[0]
+        named = [name for name in node.inputs if name]
+        return dtypes[named[2]] if len(named) > 2 else np.dtype(np.uint8)
+    return dtypes[next(filter(None, node.inputs))]
 
 
 def infer(model: Model, shapes: Mapping[str, Shape]) -> Facts:
@@ -198,11 +205,12 @@ def _infer_node(model: Model, node: Node, facts: Facts) -> None:
     names = [n for n in node.inputs if n]
     is_shape, weights, constants = node.op_type in ("Shape", "Size"), model.weights, facts.constants
     constant = is_shape or all([n in weights or n in constants for n in names])
-    known = None if constant else _known(node, [facts.shapes[n] for n in names])
+    known = None
+    if not constant:
+        known = _known(node, [facts.shapes[n] for n in names], facts)
     if known is not None:
         output = node.outputs[0]
-        facts.shapes[output] = known
-        facts.dtypes[output] = _output_dtype(node, [facts.dtypes[n] for n in names])
+        facts.shapes[output], facts.dtypes[output] = known, _output_dtype(node, facts.dtypes)
         return
     results = ops.run(node, [_sample(model, n, facts) for n in node.inputs], model.opset)
     for name, array in zip(node.outputs, results, strict=False):

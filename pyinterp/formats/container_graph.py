@@ -154,10 +154,14 @@ def read_node(value: Json, load: Callable[[StoredTensor], Array]) -> Node:
 
 def _names(value: Json, op: str) -> tuple[str, ...]:
     """The inputs or outputs of a node."""
-    if type(value) is list and len(value) <= MAX_ENTRIES and set(map(type, value)) <= {str}:
+    if type(value) is list and len(value) <= MAX_ENTRIES and _all_are(str, value):
         return tuple(value)
     where = f"node {op!r}"
     return tuple(_string(v, where) for v in items(value, where))
+
+
+def _all_are(kind: type, values: list[Json]) -> bool:
+    return [*map(type, values)].count(kind) == len(values)
 
 
 def _read_attribute(
@@ -165,6 +169,8 @@ def _read_attribute(
 ) -> Attribute:
     if type(value) is int and value in INT64:
         return value
+    if type(value) is list and _all_are(int, value) and all([v in INT64 for v in value]):
+        return tuple(value)
     where = f"node {op!r}, attribute {key!r}"
     if isinstance(value, list):
         scalars = [_read_scalar(item, where) for item in value]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -31,6 +32,8 @@ def average_pool_counts(window: Window, height: int, width: int, include_pad: bo
 
     Padding counts where `include_pad` says so; what ceil_mode adds past the padding never does.
     """
+    if window == Window(window.kernel, window.strides):  # no window reaches past the image
+        return np.full(window.output_size(height, width), math.prod(window.kernel), np.int64)
     top, left, bottom, right = window.pads if include_pad else (0, 0, 0, 0)
     ones = np.ones((1, 1, height + top + bottom, width + left + right), np.int64)
     inner = window if not include_pad else replace(window, pads=(0, 0, 0, 0))
