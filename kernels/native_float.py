@@ -38,16 +38,17 @@ def _pack(spec: fs.ConvF32, nr: int) -> tuple[Array, Array]:
 
 
 def choose_gemm(columns: int) -> native.Ukernel:
-    """A micro-kernel of the best instruction set: the widest, unless it computes too many columns
-    in vain. Narrow ones load more for each product; a tenth is about what that costs.
+    """A micro-kernel of the best instruction set: the first, unless it computes too many columns in
+    vain. The narrowest loads more for each product; a tenth is about what that costs.
     """
     found = native.ukernels("gemm_f32")
-    widest = found[0].nr
+    usable = [kernel for kernel in found if kernel.isa == found[0].isa]
+    narrowest = min(kernel.nr for kernel in usable)
 
     def cost(kernel: native.Ukernel) -> float:
-        return -(-columns // kernel.nr) * kernel.nr * (1.0 if kernel.nr == widest else 1.1)
+        return -(-columns // kernel.nr) * kernel.nr * (1.1 if kernel.nr == narrowest else 1.0)
 
-    return min((kernel for kernel in found if kernel.isa == found[0].isa), key=cost)
+    return min(usable, key=cost)
 
 
 def conv_f32(

@@ -16,6 +16,7 @@ SP_TARGET_AVX2
 #include "winograd_tile.h"
 
 GEMM_KERNEL(sp_gemm_f32_6x16_avx2, 6, 2)
+GEMM_KERNEL(sp_gemm_f32_4x24_avx2, 4, 3)
 GEMM_KERNEL(sp_gemm_f32_12x8_avx2, 12, 1)
 DEPTHWISE_KERNEL(sp_depthwise_f32_avx2)
 WINOGRAD_KERNEL(sp_winograd_f32_avx2)

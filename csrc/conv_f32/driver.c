@@ -10,7 +10,9 @@
 enum {
     K_BLOCK = 320,
     ROW_BLOCK = 56,
-    LINE = 16 /* floats a cache line */
+    LINE = 16,     /* floats a cache line */
+    L1_WAY = 1024, /* floats; 64 sets of lines */
+    L1_WAYS = 8    /* at least */
 };
 
 struct job {
@@ -43,8 +45,8 @@ static struct job plan_job(const sp_conv_f32 *p, int threads)
     /* few blocks do not divide evenly among threads */
     int uneven = j.pixel_blocks % threads != 0 && j.pixel_blocks < 4 * threads;
     j.panel_ranges = uneven ? SP_MIN(threads, j.panels) : 1;
-    /* rows a large power of two apart would share few cache sets */
-    int aliasing = s->in_c % 512 == 0 && j.panels > 1 && j.pixels > 1;
+    /* all rows of a tile would share one set of the L1 cache */
+    int aliasing = s->in_c % L1_WAY == 0 && mr > L1_WAYS && j.panels > 1 && j.pixels > 1;
     j.direct = s->kernel_h == 1 && s->kernel_w == 1 && s->stride_h == 1 && s->stride_w == 1 &&
                s->pad_top == 0 && s->pad_left == 0 && s->out_h == s->in_h && s->out_w == s->in_w &&
                !aliasing;

@@ -5,11 +5,33 @@
 
 enum { MOST_ROWS = 28, MOST_VECTORS = 4 };
 
+SP_INLINE V clamped(V sum, V lo, V hi) { return V_MIN(hi, V_MAX(lo, sum)); /* NaN passes */ }
+
 SP_INLINE V finish_vector(const struct sp_finish_f32 *f, V sum, size_t at)
 {
     if (f->residual)
         sum += V_LOAD(f->residual + at);
-    return V_MIN(V_SET1(f->hi), V_MAX(V_SET1(f->lo), sum)); /* NaN passes */
+    return clamped(sum, V_SET1(f->lo), V_SET1(f->hi));
+}
+
+/* A tile's sums to where they go. What is the same for all vectors is asked once: a short K has
+ * few products to hide it behind. */
+SP_INLINE void gemm_finish(const struct sp_tile_f32 *t, int rows, int vectors,
+                           V sum[MOST_ROWS][MOST_VECTORS])
+{
+    if (!t->finish) {
+        SP_UNROLL for (int i = 0; i < rows; i++) SP_UNROLL for (int j = 0; j < vectors; j++)
+            V_STORE(t->sums + (i * vectors + j) * V_LANES, sum[i][j]);
+        return;
+    }
+    const struct sp_finish_f32 f = *t->finish;
+    const V lo = V_SET1(f.lo), hi = V_SET1(f.hi);
+    if (f.residual) {
+        SP_UNROLL for (int i = 0; i < rows; i++) SP_UNROLL for (int j = 0; j < vectors; j++)
+            sum[i][j] += V_LOAD(f.residual + (size_t)i * f.stride + j * V_LANES);
+    }
+    SP_UNROLL for (int i = 0; i < rows; i++) SP_UNROLL for (int j = 0; j < vectors; j++)
+        V_STORE(f.y + (size_t)i * f.stride + j * V_LANES, clamped(sum[i][j], lo, hi));
 }
 
 /* rows and vectors are constants where this is inlined, so that the sums stay in registers. */
@@ -30,15 +52,7 @@ SP_INLINE void gemm_tile(const struct sp_tile_f32 *t, int rows, int vectors)
             SP_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = V_FMA(x, weight[j], sum[i][j]);
         }
     }
-    SP_UNROLL for (int i = 0; i < rows; i++) SP_UNROLL for (int j = 0; j < vectors; j++)
-    {
-        const struct sp_finish_f32 *f = t->finish;
-        size_t at = f ? (size_t)i * f->stride + (size_t)(j * V_LANES) : 0;
-        if (f)
-            V_STORE(f->y + at, finish_vector(f, sum[i][j], at));
-        else
-            V_STORE(t->sums + i * nr + j * V_LANES, sum[i][j]);
-    }
+    gemm_finish(t, rows, vectors, sum);
 }
 
 /* A micro-kernel with code for each number of rows up to mr. */
