@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import chain
+
 from . import ops
 from .model import Array, Model, Node
 from .shapes import Facts
@@ -13,12 +16,8 @@ class GraphIndex:
     def __init__(self, model: Model, facts: Facts) -> None:
         self.model, self.facts = model, facts
         self._producers = model.producers()
-        self._uses: dict[str, int] = {}
-        for node in model.nodes:
-            for name in node.inputs:
-                self._uses[name] = self._uses.get(name, 0) + 1
-        for info in model.outputs:
-            self._uses[info.name] = self._uses.get(info.name, 0) + 1
+        self._uses = Counter(chain.from_iterable([node.inputs for node in model.nodes]))
+        self._uses.update([info.name for info in model.outputs])
         self._dequantized: dict[str, Array] = {}
 
     def producer(self, name: str) -> Node | None:
@@ -26,7 +25,7 @@ class GraphIndex:
 
     def uses(self, name: str) -> int:
         """How many inputs of nodes and outputs of the model the value is."""
-        return self._uses.get(name, 0)
+        return self._uses[name]
 
     def single_use(self, name: str) -> bool:
         """One node reads it, once, and it is no output of the model."""

@@ -27,6 +27,7 @@ from .shapes import Shape
 
 SLICES = ("Slice", "Split")
 _FUSABLE = (View, SelectChannels, DepthToSpace, NormalizeS8, NormalizeF32)
+_LAST = (View, SelectChannels, GatherPixels, ReferenceOp)  # of those that become one
 
 
 def picked_channels(graph: GraphIndex, node: Node, output: str) -> tuple[int, ...] | None:
@@ -85,19 +86,17 @@ def fuse_selections(
     made: dict[str, Operation] = {}
     fused = []
     for operation in operations:
-        operation = _shuffle(operation, made, values)
-        operation = _compose(operation, made)
-        operation = _crop(operation, made, values)
-        operation = _normalize_in_place(operation, made, values)
+        if isinstance(operation.work, _LAST):
+            operation = _shuffle(operation, made, values)
+            operation = _compose(operation, made)
+            operation = _crop(operation, made, values)
+            operation = _normalize_in_place(operation, made, values)
         made.update(dict.fromkeys(operation.outputs, operation))
         fused.append(operation)
     needed, kept = set(outputs), []
     for operation in reversed(fused):  # what only fused operations read is dead now
-        moves = isinstance(
-            operation.work, (View, SelectChannels, DepthToSpace, NormalizeS8, NormalizeF32)
-        )
-        fusable = moves or _is_transpose(operation.work)
-        if needed.intersection(operation.outputs) or not fusable:
+        fusable = isinstance(operation.work, _FUSABLE) or _is_transpose(operation.work)
+        if not fusable or needed.intersection(operation.outputs):
             needed.update(operation.inputs)
             kept.append(operation)
     return tuple(reversed(kept))

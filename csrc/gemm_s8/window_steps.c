@@ -55,14 +55,14 @@ static int mask_portable(const int16_t *quad, int16_t limit)
     return mask;
 }
 
-static int find_portable(const struct sp_chunk *c, const int16_t *quad, int16_t limit)
+static int find_portable(const struct sp_chunk *c, int quad, int16_t limit)
 {
     int at = 0;
     for (; at < c->open; at++) {
-        const int16_t *total = c->total[c->opened[at]];
+        const int16_t *total = c->total[c->opened[at]], *sums = c->sums[quad];
         int16_t exceeds = 0;
         for (int i = 0; i < 2 * SP_WINDOW_LANES; i++) {
-            const int16_t sum = (int16_t)(total[i] + quad[i]);
+            const int16_t sum = (int16_t)(total[i] + sums[i]);
             exceeds |= sum > limit ? -1 : 0;
         }
         if (!exceeds)
@@ -71,12 +71,22 @@ static int find_portable(const struct sp_chunk *c, const int16_t *quad, int16_t 
     return at;
 }
 
+static void add_portable(struct sp_chunk *c, int window, int quad, int begin)
+{
+    for (int i = 0; i < 2 * SP_WINDOW_LANES; i++)
+        c->total[window][i] = (int16_t)((begin ? 0 : c->total[window][i]) + c->sums[quad][i]);
+}
+
 static const struct sp_window_steps portable = {load_portable, sum_portable, mask_portable,
-                                                find_portable};
+                                                find_portable, add_portable};
 
 #ifdef SP_X86
 SP_TARGET_AVX2
-enum { AVX2_LANES = 16, AVX2_VECTORS = 2 * SP_WINDOW_LANES / AVX2_LANES };
+enum {
+    AVX2_LANES = 16,
+    AVX2_VECTORS = 2 * SP_WINDOW_LANES / AVX2_LANES,
+    BYTE_VECTORS = AVX2_VECTORS / 2
+};
 
 SP_INLINE __m256i load_vector(const void *from) { return _mm256_loadu_si256(from); }
 
@@ -146,11 +156,12 @@ static int mask_avx2(const int16_t *quad, int16_t limit)
     return mask;
 }
 
-static int find_avx2(const struct sp_chunk *c, const int16_t *quad, int16_t limit)
+static int find_avx2(const struct sp_chunk *c, int quad, int16_t limit)
 {
     __m256i room[AVX2_VECTORS]; /* beside this quad */
     for (int i = 0; i < AVX2_VECTORS; i++)
-        room[i] = _mm256_sub_epi16(_mm256_set1_epi16(limit), load_vector(quad + AVX2_LANES * i));
+        room[i] =
+            _mm256_sub_epi16(_mm256_set1_epi16(limit), load_vector(&c->sums[quad][AVX2_LANES * i]));
     int at = 0;
     for (; at < c->open; at++) {
         const int16_t *total = c->total[c->opened[at]];
@@ -164,15 +175,61 @@ static int find_avx2(const struct sp_chunk *c, const int16_t *quad, int16_t limi
     return at;
 }
 
-static const struct sp_window_steps avx2 = {load_avx2, sum_avx2, mask_avx2, find_avx2};
+/* In bytes: a vector of them holds the lanes of two. */
+static void sum_bytes(struct sp_chunk *c)
+{
+    sum_avx2(c);
+    for (int q = 0; q < c->quads; q++) {
+        const __m256i *sums = (const __m256i *)c->sums[q];
+        for (int i = 0; i < BYTE_VECTORS; i++)
+            _mm256_storeu_si256(
+                (__m256i *)c->bytes.sums[q] + i,
+                _mm256_packus_epi16(load_vector(sums + 2 * i), load_vector(sums + 2 * i + 1)));
+    }
+}
+
+static int find_bytes(const struct sp_chunk *c, int quad, int16_t limit)
+{
+    __m256i room[BYTE_VECTORS]; /* beside this quad */
+    for (int i = 0; i < BYTE_VECTORS; i++)
+        room[i] = _mm256_sub_epi8(_mm256_set1_epi8((char)limit),
+                                  load_vector(&c->bytes.sums[quad][32 * i]));
+    int at = 0;
+    for (; at < c->open; at++) {
+        const uint8_t *total = c->bytes.total[c->opened[at]];
+        __m256i exceeds = _mm256_subs_epu8(load_vector(total), room[0]);
+        for (int i = 1; i < BYTE_VECTORS; i++)
+            exceeds =
+                _mm256_or_si256(exceeds, _mm256_subs_epu8(load_vector(total + 32 * i), room[i]));
+        if (_mm256_testz_si256(exceeds, exceeds))
+            break;
+    }
+    return at;
+}
+
+static void add_bytes(struct sp_chunk *c, int window, int quad, int begin)
+{
+    __m256i *total = (__m256i *)c->bytes.total[window];
+    for (int i = 0; i < BYTE_VECTORS; i++) {
+        const __m256i before = begin ? _mm256_setzero_si256() : load_vector(total + i);
+        const __m256i sums = load_vector(&c->bytes.sums[quad][32 * i]);
+        _mm256_storeu_si256(total + i, _mm256_add_epi8(before, sums));
+    }
+}
+
+static const struct sp_window_steps avx2 = {load_avx2, sum_avx2, mask_avx2, find_avx2,
+                                            add_portable};
+static const struct sp_window_steps avx2_bytes = {load_avx2, sum_bytes, mask_avx2, find_bytes,
+                                                  add_bytes};
 SP_TARGET_END
 #endif
 
-const struct sp_window_steps *sp_choose_window_steps(void)
+const struct sp_window_steps *sp_choose_window_steps(int16_t limit)
 {
+    (void)limit;
 #ifdef SP_X86
     if (sp_isa_includes(SP_ISA_AVX2))
-        return &avx2;
+        return limit <= SP_LARGEST_BYTE ? &avx2_bytes : &avx2;
 #endif
     return &portable;
 }

@@ -58,18 +58,14 @@ static void start_window(struct sp_chunk *c, int quad, int kind)
 static void extend_window(struct sp_chunk *c, int at, int quad)
 {
     struct sp_window *w = &c->window[c->opened[at]];
-    int16_t *total = c->total[c->opened[at]];
     w->place[w->quads++] = (uint8_t)quad;
     w->kind = w->quads;
-    for (int lane = 0; lane < 2 * SP_WINDOW_LANES; lane++)
-        total[lane] = (int16_t)(total[lane] + c->sums[quad][lane]);
     if (w->quads == SP_LARGEST_WINDOW)
         memmove(c->opened + at, c->opened + at + 1, (size_t)(--c->open - at));
 }
 
-static void choose_windows(struct sp_chunk *c, int x_max, const struct sp_window_steps *steps)
+static void choose_windows(struct sp_chunk *c, int16_t limit, const struct sp_window_steps *steps)
 {
-    const int16_t limit = (int16_t)(INT16_MAX / SP_MAX(x_max, 1));
     c->windows = c->open = c->time = 0;
     order_quads(c);
     for (int i = 0; i < c->quads; i++) {
@@ -78,12 +74,13 @@ static void choose_windows(struct sp_chunk *c, int x_max, const struct sp_window
             start_window(c, quad, SP_SINGLE + steps->mask(c->sums[quad], limit));
             continue;
         }
-        const int at = steps->find(c, c->sums[quad], limit);
+        const int at = steps->find(c, quad, limit);
         if (at < c->open) {
+            steps->add(c, c->opened[at], quad, 0);
             extend_window(c, at, quad);
         } else {
+            steps->add(c, c->windows, quad, 1);
             c->opened[c->open++] = (uint8_t)c->windows;
-            memcpy(c->total[c->windows], c->sums[quad], sizeof c->sums[quad]);
             start_window(c, quad, SP_SINGLE);
         }
     }
@@ -181,7 +178,8 @@ static int64_t pack_group(const int8_t *w, int columns, int k, int x_max, char *
 {
     const int quads = quads_of(k), chunks = divide_up(quads, SP_CHUNK_QUADS);
     const int panels = divide_up(columns, SP_WINDOW_COLUMNS);
-    const struct sp_window_steps *steps = sp_choose_window_steps();
+    const int16_t limit = (int16_t)(INT16_MAX / SP_MAX(x_max, 1));
+    const struct sp_window_steps *steps = sp_choose_window_steps(limit);
     struct sp_chunk c;
     for (int panel = 0; panel < panels; panel++) {
         const int first = panel * SP_WINDOW_COLUMNS;
@@ -194,7 +192,7 @@ static int64_t pack_group(const int8_t *w, int columns, int k, int x_max, char *
             steps->load(&c, w + (size_t)first * (size_t)k + 4 * begin, (size_t)k, count,
                         k - 4 * begin);
             steps->sum(&c);
-            choose_windows(&c, x_max, steps);
+            choose_windows(&c, limit, steps);
             struct sp_window_chunk *header = (struct sp_window_chunk *)(packed + at);
             const int32_t bytes =
                 store_chunk(&c, packed + at, at - panel_start[panel], quad_place, use);
