@@ -56,7 +56,7 @@ def _fresh(nbytes: int, used: int | None = None) -> Array:
         return raw[start : start + nbytes]
     whole = -(-nbytes // HUGE_PAGE) * HUGE_PAGE  # such mappings begin where huge pages may
     pages = mmap.mmap(-1, whole, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    huge = whole if used is None else round(used / HUGE_PAGE) * HUGE_PAGE
+    huge = round((nbytes if used is None else used) / HUGE_PAGE) * HUGE_PAGE
     if huge:
         pages.madvise(mmap.MADV_HUGEPAGE, 0, huge)
     return np.frombuffer(pages, np.uint8, nbytes)
