@@ -5,10 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import pytest
+from models import qdq_net
 
 import sparing
+from sparing.formats.onnx_reader import read_onnx
+from sparing.kernels.registry import available_backends
 
 
 def fresh(script: str) -> str:
@@ -47,6 +51,20 @@ def test_importing_loads_nothing_beyond_numpy() -> None:
         "print(*sorted(set(sys.modules) - before))\n"
     )
     assert loaded.split() == ["sparing"]
+
+
+def test_a_first_session_imports_nothing(tmp_path: Path) -> None:
+    """What it needs came with `sparing.Session`, so that it loads as fast as the second."""
+    if "c" not in available_backends():
+        pytest.skip("the others compile at first use, or need nothing")
+    path = tmp_path / "net.sparing"
+    sparing.save(read_onnx(qdq_net()), path)
+    loaded = fresh(
+        "import sys, sparing; sparing.Session; before = set(sys.modules)\n"
+        f"sparing.Session({str(path)!r})\n"
+        "print(*sorted(set(sys.modules) - before))\n"
+    )
+    assert [name for name in loaded.split() if name.startswith(("sparing", "safetensors"))] == []
 
 
 def test_importing_costs_little() -> None:
