@@ -26,6 +26,8 @@ from sparing.kernels.native_products import pack_product, windows_speedup  # noq
 HEADER = np.dtype([("weights", "<i4"), ("next", "<i4"), ("quads", "<i2"), ("runs", "<i2")])
 SINGLE = 16  # SP_SINGLE
 SIZES = range(9)  # of windows.c; 0: int16
+# Columns of the four vectors of a panel: windows.h
+ORDER = np.arange(32).reshape(2, 4, 4).swapaxes(0, 1).ravel()
 
 
 def _gemm(weight: fs.Array, x_max: int) -> fs.GemmS8:
@@ -85,7 +87,7 @@ def test_windows_hold_all_weights_and_none_can_leave_int16(x_max: int) -> None:
                     sums = np.abs(x_max * part.sum(axis=(1, 3)))
                     assert size == 0 or sums.max() <= 32767
                 used.add(size)
-            assert np.array_equal(stored.reshape(32, -1), rows[32 * panel : 32 * panel + 32])
+            assert np.array_equal(stored.reshape(32, -1), rows[32 * panel + ORDER])
     assert used >= {1: {8}, 127: set(range(1, 9)), 255: set(range(6))}[x_max]
 
 

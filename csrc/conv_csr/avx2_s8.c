@@ -17,27 +17,6 @@ SP_TARGET_AVX2
 
 #include "finish_vectors.h"
 
-/* Interleaving leaves each four vectors of sums with the lanes 0-3 16-19, 4-7 20-23, 8-11 24-27,
- * 12-15 28-31, as packing to bytes wants them. */
-SP_INLINE void widen_lanes(const uint8_t *x, sums *lanes)
-{
-    const __m256i zero = _mm256_setzero_si256();
-    const __m256i bytes = _mm256_loadu_si256((const __m256i *)x);
-    const __m256i first = _mm256_unpacklo_epi8(bytes, zero);
-    const __m256i second = _mm256_unpackhi_epi8(bytes, zero);
-    lanes[0] = _mm256_unpacklo_epi16(first, zero), lanes[1] = _mm256_unpackhi_epi16(first, zero);
-    lanes[2] = _mm256_unpacklo_epi16(second, zero), lanes[3] = _mm256_unpackhi_epi16(second, zero);
-}
-
-SP_INLINE void store_lanes(int32_t *to, const sums *lanes)
-{
-    __m256i *out = (__m256i *)to;
-    _mm256_storeu_si256(out + 0, _mm256_permute2x128_si256(lanes[0], lanes[1], 0x20));
-    _mm256_storeu_si256(out + 1, _mm256_permute2x128_si256(lanes[2], lanes[3], 0x20));
-    _mm256_storeu_si256(out + 2, _mm256_permute2x128_si256(lanes[0], lanes[1], 0x31));
-    _mm256_storeu_si256(out + 3, _mm256_permute2x128_si256(lanes[2], lanes[3], 0x31));
-}
-
 /* The int32 sums that low and high stand for, two vectors of each for 32 lanes. */
 SP_INLINE void widen_sums(const __m256i *low, const __m256i *high, sums *total)
 {

@@ -1,16 +1,11 @@
 /* The end of an output channel whose sums are in registers, with the vectors of csrc/epilogue: for
- * the instruction set of the file that includes this and defines, of the BYTES lanes that have
- * their sums in VECTORS vectors,
- *   widen_lanes: from bytes, in memory, to the order of the sums,
- *   store_lanes: from there to memory, in the order of pixels.
- * The sums' order is the one from which pack_lanes makes bytes in the order of pixels. */
+ * the instruction set of the file that includes this after them. The BYTES lanes that have their
+ * sums in VECTORS vectors are in the order from which pack_lanes makes bytes in the order of
+ * pixels; widen_lanes and store_lanes go there and back. */
 #include "csr.h"
 #include "elementwise/look_up.h"
 
 enum { SUMS = -1 }; /* for a mode: a matrix product, whose sums are kept */
-
-SP_INLINE void widen_lanes(const uint8_t *x, sums *lanes);
-SP_INLINE void store_lanes(int32_t *to, const sums *lanes);
 
 /* Lanes from `lane` on, of one row. mode, fits: constants where this is inlined. */
 SP_INLINE void finish_lanes_of_row(const struct sp_csr_work *work, const struct constants *k,

@@ -14,8 +14,9 @@ void sp_gather_s8(const sp_conv_s8 *p, const uint8_t *x, int group, int first, i
 
 /* A micro-kernel with the epilogue on sums that never leave the registers, where the epilogue's
  * values fit int32: the first for panels of 16, 32 or 64 columns; the second for panels of 16, 24
- * or 32 columns in windows, of one chunk. Results go to rows->y, rows->sum is unused. outliers: of
- * the rows, not many, or NULL. */
+ * or 32 columns in windows, of one chunk, and at least SP_FUSED_ROWS_AVX2 rows. Results go to
+ * rows->y, rows->sum is unused. outliers: of the rows, not many, or NULL. */
+enum { SP_FUSED_ROWS_AVX2 = 4 };
 typedef void sp_conv_s8_fused_fn(const sp_epilogue *e, const struct sp_rows *rows, const void *a,
                                  size_t a_stride, struct sp_panel panel, int k,
                                  const struct sp_outliers *outliers);

@@ -47,10 +47,12 @@ static sp_conv_s8_fused_fn *find_fused(const sp_conv_s8 *p, const struct sp_uker
     return NULL;
 }
 
-/* Whether job->fused takes panels of so many columns. */
-static int takes_panel(const struct job *job, int count)
+/* Whether job->fused takes so many rows of a panel of so many columns. */
+static int takes_panel(const struct job *job, int rows, int count)
 {
-    return count == 16 || count == 32 || count == (job->p->panel_start ? 24 : 64);
+    if (job->p->panel_start)
+        return rows >= SP_FUSED_ROWS_AVX2 && (count == 16 || count == 24 || count == 32);
+    return count == 16 || count == 32 || count == 64;
 }
 
 static struct job plan_job(const sp_conv_s8 *p, int threads)
@@ -176,7 +178,7 @@ static void run_panel(const struct job *job, const struct sp_panels *panels, str
 {
     const sp_epilogue *epilogue = &job->p->epilogue;
     const int count = panel.count;
-    if (job->fused && takes_panel(job, count) && !(outliers && outliers->many)) {
+    if (job->fused && takes_panel(job, rows->rows, count) && !(outliers && outliers->many)) {
         job->fused(epilogue, rows, patches, job->patch_stride, panel, panels->k, outliers);
         return;
     }

@@ -1,5 +1,9 @@
 /* Convolution of one panel of weights in windows by AVX2, with the epilogue in registers: it
- * overlaps with the next tile's products, which matters where K is short. */
+ * overlaps with the next tile's products, which matters where K is short.
+ *
+ * A tile is two pixels of 32 or 24 columns, or four of 16, two of which share the epilogue's four
+ * vectors. Of 32 columns the vectors are in the order of gemm_s8/windows.h, from which packing puts
+ * the bytes in order: to permute them would take as long as ten other instructions. */
 #include "conv_s8.h"
 #include "target.h"
 
@@ -8,39 +12,116 @@ SP_TARGET_AVX2
 #include "epilogue/vectors_avx2.h"
 #include "gemm_s8/tile_windows_avx2.h"
 
-/* What all tiles share. */
+/* What all tiles share. It stays in memory, and constants are read from there where they are
+ * needed: in registers they and the sums would take turns. */
 struct panel {
     struct constants constants;
-    struct channels channels;
     sums bias[VECTORS];
-    const struct sp_rows *rows;
+    reals multiplier[VECTORS];
     struct sp_panel panel;
     const struct sp_outliers *outliers; /* or NULL */
-    struct rows x;
-    int mode;
+    size_t x_stride, y_stride;
+    int mode, whole_range; /* whole_range: of the output, with zero point 0 */
 };
 
-/* Pixels whose sums share the epilogue's four vectors. */
-SP_INLINE int pixels_of(int columns) { return columns > 2 * LANES ? 1 : 2; }
+/* Where a tile's first pixel is. */
+struct pixel {
+    const uint8_t *x, *residual;
+    uint8_t *y;
+};
 
-/* The epilogue of `pixels` neighbouring pixels. */
-SP_INLINE void finish(const struct panel *p, struct channels channels, int row, int pixels,
-                      int left, const sums *total)
+/* `vectors` is that of the panel, below; a constant where it is inlined. */
+SP_INLINE int pixels_of(int vectors) { return vectors > 2 ? 1 : 2; } /* of four vectors */
+SP_INLINE int rows_of(int vectors) { return 2 * pixels_of(vectors); }
+
+SP_INLINE void scale(const struct panel *p, int vectors, const sums *total, reals *real)
 {
-    const struct place place = find_pixels(p->rows, &channels, row, pixels, left);
-    if (p->mode == SP_RESIDUAL_NONE)
-        finish_totals(&p->constants, &channels, place, pixels, SP_RESIDUAL_NONE, 1, total);
-    else if (p->mode == SP_RESIDUAL_ACCUMULATOR)
-        finish_totals(&p->constants, &channels, place, pixels, SP_RESIDUAL_ACCUMULATOR, 1, total);
-    else
-        finish_totals(&p->constants, &channels, place, pixels, SP_RESIDUAL_QUANTIZED, 1, total);
+    SP_UNROLL for (int j = 0; j < pixels_of(vectors) * vectors; j++) real[j] =
+        multiply(to_reals(total[j]), p->multiplier[j % vectors]);
+    if (vectors == 3)
+        real[3] = real[2]; /* not stored */
 }
 
-/* columns: of the panel, a constant, so that no code for other numbers stands between. */
-SP_INLINE void tile(const struct panel *p, int first, int rows, int columns)
+SP_INLINE void add_residual(const struct panel *p, int vectors, const uint8_t *residual,
+                            reals *real)
 {
-    const int vectors = columns / LANES;
-    const int pixels = pixels_of(columns);
+    const struct constants *k = &p->constants;
+    sums wide[VECTORS];
+    if (vectors == VECTORS)
+        widen_lanes(residual, wide);
+    SP_UNROLL for (int j = 0; j < pixels_of(vectors) * vectors; j++)
+    {
+        if (vectors < VECTORS)
+            wide[j] = widen(residual + (size_t)(j / vectors) * p->y_stride + j % vectors * LANES);
+        const sums shifted = add_sums(wide[j], k->minus_residual_zero_point);
+        real[j] = add(real[j], multiply(to_reals(shifted), k->residual_multiplier));
+    }
+}
+
+/* packed: as pack_lanes() leaves it. */
+SP_INLINE void store_octets(const struct panel *p, int vectors, octets packed, uint8_t *y)
+{
+    if (vectors == VECTORS) {
+        _mm256_storeu_si256((__m256i *)y, packed);
+        return;
+    }
+    const octets ordered = order_octets(packed);
+    const __m128i high = _mm256_extracti128_si256(ordered, 1);
+    _mm_storeu_si128((__m128i *)y, _mm256_castsi256_si128(ordered));
+    if (vectors == 3)
+        _mm_storel_epi64((__m128i *)(y + 2 * LANES), high);
+    else
+        _mm_storeu_si128((__m128i *)(y + p->y_stride), high);
+}
+
+/* The epilogue of as many pixels as share four vectors. */
+SP_INLINE void finish(const struct panel *p, int vectors, const uint8_t *residual, uint8_t *y,
+                      const sums *total)
+{
+    const struct constants *k = &p->constants;
+    reals real[VECTORS];
+    scale(p, vectors, total, real);
+    if (p->mode == SP_RESIDUAL_QUANTIZED)
+        requantize_middle(real, k->conv_output, k->conv_multiplier);
+    if (p->mode != SP_RESIDUAL_NONE)
+        add_residual(p, vectors, residual, real);
+    store_octets(p, vectors,
+                 p->whole_range ? pack_whole_range(real) : pack_lanes(real, &k->packer, 1), y);
+}
+
+/* The end of a tile: a function of its own, with its vectors in registers, for its constants would
+ * drive those of the products out. */
+#define DEFINE_FINISH_TILE(vectors)                                                                \
+    static __attribute__((noinline)) void finish_tile_##vectors(                                   \
+        const struct panel *p, const uint8_t *residual, uint8_t *y, sums a, sums b, sums c,        \
+        sums d, sums e, sums f, sums g, sums h)                                                    \
+    {                                                                                              \
+        const sums all[] = {a, b, c, d, e, f, g, h};                                               \
+        SP_UNROLL for (int row = 0; row < rows_of(vectors); row += pixels_of(vectors))             \
+        {                                                                                          \
+            const size_t at = (size_t)row * p->y_stride;                                           \
+            finish(p, vectors, residual + at, y + at, all + row * (vectors));                      \
+        }                                                                                          \
+    }
+DEFINE_FINISH_TILE(4)
+DEFINE_FINISH_TILE(3)
+DEFINE_FINISH_TILE(2)
+#undef DEFINE_FINISH_TILE
+
+/* The shortest end, which may stand beside the products. */
+SP_INLINE void finish_whole_range(const struct panel *p, int vectors, uint8_t *y, const sums *all)
+{
+    SP_UNROLL for (int row = 0; row < rows_of(vectors); row += pixels_of(vectors))
+    {
+        reals real[VECTORS];
+        scale(p, vectors, all + row * vectors, real);
+        store_octets(p, vectors, pack_whole_range(real), y + (size_t)row * p->y_stride);
+    }
+}
+
+SP_INLINE void tile(const struct panel *p, int vectors, struct pixel at, int row)
+{
+    const int rows = rows_of(vectors);
     __m256i total[MOST_ROWS][MOST_VECTORS];
     SP_UNROLL for (int i = 0; i < rows; i++)
     {
@@ -48,32 +129,52 @@ SP_INLINE void tile(const struct panel *p, int first, int rows, int columns)
     }
     if (p->outliers) {
         SP_UNROLL for (int i = 0; i < rows; i++)
-            add_outliers(p->outliers, first + i, vectors, p->panel, total[i]);
+            add_outliers(p->outliers, row + i, vectors, p->panel, total[i]);
     }
-    const struct rows x = {p->x.a + (size_t)first * p->x.stride, p->x.stride};
-    sum_chunk(rows, vectors, p->panel.weights, x, total);
-    struct channels channels = p->channels;
-    SP_UNROLL for (int j = 0; j < VECTORS; j++) channels.bias[j] = all_sums(0); /* summed above */
-    channels.count = columns;
-    SP_UNROLL for (int row = 0; row < rows; row += pixels)
-    {
-        /* Beyond the tile its last row again, as find_pixels has it; beyond the panel anything. */
-        sums four[VECTORS];
-        SP_UNROLL for (int j = 0; j < VECTORS; j++) four[j] =
-            total[SP_MIN(row + j / vectors, SP_MIN(row + pixels, rows) - 1)][j % vectors];
-        finish(p, channels, first + row, pixels, rows - row, four);
-    }
+    sum_chunk(rows, vectors, p->panel.weights, (struct rows){at.x, p->x_stride}, total);
+    __asm__ volatile("" : "+r"(p)); /* no constant is read before */
+    sums a[2 * VECTORS];            /* of all rows; of three vectors two more, for the call */
+    SP_UNROLL for (int i = 0; i < 2 * VECTORS; i++) a[i] =
+        total[SP_MIN(i / vectors, rows - 1)][i % vectors];
+    if (p->whole_range && p->mode == SP_RESIDUAL_NONE)
+        finish_whole_range(p, vectors, at.y, a);
+    else if (vectors == 4)
+        finish_tile_4(p, at.residual, at.y, a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]);
+    else if (vectors == 3)
+        finish_tile_3(p, at.residual, at.y, a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]);
+    else
+        finish_tile_2(p, at.residual, at.y, a[0], a[1], a[2], a[3], a[4], a[5], a[6], a[7]);
 }
 
-/* Up to 8 sums leave registers for a window's. */
-SP_INLINE void all_rows(const struct panel *p, int columns)
+/* The last tile may begin with rows of the one before, whose residual must still be there. Not
+ * inlined, so that each number of vectors has the registers for itself. */
+#define DEFINE_ALL_ROWS(vectors)                                                                   \
+    static __attribute__((noinline)) void all_rows_##vectors(const struct panel *p,                \
+                                                             struct pixel at, int rows)            \
+    {                                                                                              \
+        for (int row = 0, step;; row += step) {                                                    \
+            tile(p, vectors, at, row);                                                             \
+            step = SP_MIN(rows - row - rows_of(vectors), rows_of(vectors));                        \
+            if (step == 0)                                                                         \
+                return;                                                                            \
+            at.x += (size_t)step * p->x_stride;                                                    \
+            at.residual += (size_t)step * p->y_stride;                                             \
+            at.y += (size_t)step * p->y_stride;                                                    \
+        }                                                                                          \
+    }
+DEFINE_ALL_ROWS(4)
+DEFINE_ALL_ROWS(3)
+DEFINE_ALL_ROWS(2)
+#undef DEFINE_ALL_ROWS
+
+/* Biases and multipliers in the order of the panel's vectors. */
+SP_INLINE void load_constants(const sp_epilogue *e, const struct sp_rows *rows, struct panel *p)
 {
-    const int rows = p->rows->rows, most = 8 / (columns / LANES);
-    int row = 0;
-    for (; row + most <= rows; row += most)
-        tile(p, row, most, columns);
-    for (; row < rows; row++)
-        tile(p, row, 1, columns);
+    const int vectors = rows->count / LANES;
+    __m256i multiplier[VECTORS];
+    read_columns(vectors, e->bias + rows->first, p->bias);
+    read_columns(vectors, (const int32_t *)e->multiplier + rows->first, multiplier);
+    memcpy(p->multiplier, multiplier, (size_t)vectors * sizeof *multiplier);
 }
 
 void sp_conv_s8_fused_avx2(const sp_epilogue *e, const struct sp_rows *rows, const void *a,
@@ -81,22 +182,25 @@ void sp_conv_s8_fused_avx2(const sp_epilogue *e, const struct sp_rows *rows, con
                            const struct sp_outliers *outliers)
 {
     (void)k; /* the chunk knows it */
+    const sp_range range = e->output;
     struct panel p = {
         .constants = make_constants(e),
-        .channels = load_channels(e, rows, 0, pixels_of(rows->count)),
-        .rows = rows,
         .panel = panel,
         .outliers = outliers,
-        .x = {a, a_stride},
+        .x_stride = a_stride,
+        .y_stride = rows->stride,
         .mode = e->residual_mode,
+        .whole_range = range.zero_point == 0 && range.lo == 0 && range.hi == UINT8_MAX,
     };
-    memcpy(p.bias, p.channels.bias, sizeof p.bias);
+    load_constants(e, rows, &p);
+    const uint8_t *residual = rows->residual ? rows->residual : rows->y; /* then it is not read */
+    const struct pixel at = {a, residual, rows->y};
     if (rows->count == 32)
-        all_rows(&p, 32);
+        all_rows_4(&p, at, rows->rows);
     else if (rows->count == 24)
-        all_rows(&p, 24);
+        all_rows_3(&p, at, rows->rows);
     else
-        all_rows(&p, 16);
+        all_rows_2(&p, at, rows->rows);
     sp_epilogue_table(e, rows);
 }
 

@@ -56,11 +56,52 @@ SP_INLINE octets pack_lanes(const reals *real, const struct packer *r, int fits)
     return _mm256_max_epu8(fits ? _mm256_min_epu8(packed, r->highest) : packed, r->low);
 }
 
+/* The same where the range is all of uint8, with zero point 0, and values fit int32. */
+SP_INLINE octets pack_whole_range(const reals *real)
+{
+    __m256i q[4];
+    SP_UNROLL for (int j = 0; j < 4; j++) q[j] = _mm256_cvtps_epi32(real[j]);
+    return _mm256_packus_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
+}
+
+/* Four vectors of the lanes 0-3 16-19, 4-7 20-23, 8-11 24-27 and 12-15 28-31, from which
+ * pack_lanes() makes bytes in order: from sums in order, back to them, and from bytes. */
+SP_INLINE void gather_lanes(const int32_t *from, sums *lanes)
+{
+    const __m128i *in = (const __m128i *)from;
+    SP_UNROLL for (int j = 0; j < 4; j++) lanes[j] = _mm256_inserti128_si256(
+        _mm256_castsi128_si256(_mm_loadu_si128(in + j)), _mm_loadu_si128(in + 4 + j), 1);
+}
+
+SP_INLINE void store_lanes(int32_t *to, const sums *lanes)
+{
+    __m256i *out = (__m256i *)to;
+    _mm256_storeu_si256(out + 0, _mm256_permute2x128_si256(lanes[0], lanes[1], 0x20));
+    _mm256_storeu_si256(out + 1, _mm256_permute2x128_si256(lanes[2], lanes[3], 0x20));
+    _mm256_storeu_si256(out + 2, _mm256_permute2x128_si256(lanes[0], lanes[1], 0x31));
+    _mm256_storeu_si256(out + 3, _mm256_permute2x128_si256(lanes[2], lanes[3], 0x31));
+}
+
+SP_INLINE void widen_lanes(const uint8_t *x, sums *lanes)
+{
+    const __m256i zero = _mm256_setzero_si256();
+    const __m256i bytes = _mm256_loadu_si256((const __m256i *)x);
+    const __m256i first = _mm256_unpacklo_epi8(bytes, zero);
+    const __m256i second = _mm256_unpackhi_epi8(bytes, zero);
+    lanes[0] = _mm256_unpacklo_epi16(first, zero), lanes[1] = _mm256_unpackhi_epi16(first, zero);
+    lanes[2] = _mm256_unpacklo_epi16(second, zero), lanes[3] = _mm256_unpackhi_epi16(second, zero);
+}
+
 /* Puts the groups of four channels in order. */
-SP_INLINE octets pack(const reals *real, const struct packer *r, int fits)
+SP_INLINE octets order_octets(octets packed)
 {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-    return _mm256_permutevar8x32_epi32(pack_lanes(real, r, fits), order);
+    return _mm256_permutevar8x32_epi32(packed, order);
+}
+
+SP_INLINE octets pack(const reals *real, const struct packer *r, int fits)
+{
+    return order_octets(pack_lanes(real, r, fits));
 }
 
 SP_INLINE void store_parts(uint8_t *const *y, int parts, octets packed)

@@ -103,10 +103,9 @@ SP_INLINE void add_rows(int vectors, const struct sp_outliers *outliers, struct 
 {
     for (int row = 0; row < rows; row++, sum += SP_WINDOW_COLUMNS) {
         __m256i total[MOST_VECTORS];
-        SP_UNROLL for (int j = 0; j < vectors; j++) total[j] = load((const char *)sum, j);
+        read_columns(vectors, sum, total);
         add_outliers(outliers, row, vectors, panel, total);
-        SP_UNROLL for (int j = 0; j < vectors; j++)
-            _mm256_store_si256((__m256i *)(sum + 8 * j), total[j]);
+        write_columns(vectors, total, sum);
     }
 }
 

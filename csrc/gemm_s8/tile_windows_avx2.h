@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "target.h"
+#include "epilogue/vectors_avx2.h"
 #include "outliers.h"
 
 enum { VECTOR_BYTES = 32, MOST_ROWS = 4, MOST_VECTORS = 4 };
@@ -35,6 +36,24 @@ SP_INLINE __m256i broadcast_quad(const uint8_t *a)
 SP_INLINE __m256i load(const char *w, int i)
 {
     return _mm256_load_si256((const __m256i *)(w + VECTOR_BYTES * i));
+}
+
+/* Sums in the order of columns, as vectors of the order of windows.h, and back. */
+SP_INLINE void read_columns(int vectors, const int32_t *sum, __m256i *total)
+{
+    if (vectors == MOST_VECTORS)
+        gather_lanes(sum, total);
+    else
+        SP_UNROLL for (int j = 0; j < vectors; j++) total[j] = load_sums(sum + 8 * j);
+}
+
+SP_INLINE void write_columns(int vectors, const __m256i *total, int32_t *sum)
+{
+    if (vectors == MOST_VECTORS)
+        store_lanes(sum, total);
+    else
+        SP_UNROLL for (int j = 0; j < vectors; j++)
+            _mm256_store_si256((__m256i *)(sum + 8 * j), total[j]);
 }
 
 /* total += one window of `size` quads: `rows` rows by `vectors` times 8 columns. */

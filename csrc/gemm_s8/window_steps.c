@@ -9,12 +9,14 @@
 static void load_part(struct sp_chunk *c, const int8_t *w, size_t row_bytes, int column,
                       int columns, int quad, int k)
 {
-    for (w += (size_t)column * row_bytes; column < columns; column++, w += row_bytes)
+    for (w += (size_t)column * row_bytes; column < columns; column++, w += row_bytes) {
+        const int at = 4 * sp_window_slot(column, c->width);
         for (int q = quad; q < c->quads; q++)
             if (4 * q + 4 <= k)
-                memcpy(&c->weights[q][4 * column], w + 4 * q, 4);
+                memcpy(&c->weights[q][at], w + 4 * q, 4);
             else
-                memcpy(&c->weights[q][4 * column], w + 4 * q, (size_t)(k - 4 * q));
+                memcpy(&c->weights[q][at], w + 4 * q, (size_t)(k - 4 * q));
+    }
 }
 
 /* Zeros stand for what does not exist. */
@@ -90,8 +92,16 @@ enum {
 
 SP_INLINE __m256i load_vector(const void *from) { return _mm256_loadu_si256(from); }
 
-/* Eight quads of eight columns. */
-SP_INLINE void transpose_avx2(const int8_t *w, size_t row_bytes, int8_t (*to)[SP_QUAD_BYTES])
+/* Four columns of two quads, four quads apart. */
+SP_INLINE void store_columns(__m256i x, int8_t (*to)[SP_QUAD_BYTES], int slot)
+{
+    _mm_storeu_si128((__m128i *)&to[0][4 * slot], _mm256_castsi256_si128(x));
+    _mm_storeu_si128((__m128i *)&to[4][4 * slot], _mm256_extracti128_si256(x, 1));
+}
+
+/* Eight quads of eight columns, the first four to one slot and following, the others to another. */
+SP_INLINE void transpose_avx2(const int8_t *w, size_t row_bytes, int8_t (*to)[SP_QUAD_BYTES],
+                              int slot, int other)
 {
     __m256i x[8], y[8];
     for (int i = 0; i < 8; i++)
@@ -106,8 +116,8 @@ SP_INLINE void transpose_avx2(const int8_t *w, size_t row_bytes, int8_t (*to)[SP
             x[i + 2 * j + 1] = _mm256_unpackhi_epi64(y[i + j], y[i + j + 2]);
         }
     for (int i = 0; i < 4; i++) {
-        _mm256_storeu_si256((__m256i *)to[i], _mm256_permute2x128_si256(x[i], x[i + 4], 0x20));
-        _mm256_storeu_si256((__m256i *)to[i + 4], _mm256_permute2x128_si256(x[i], x[i + 4], 0x31));
+        store_columns(x[i], to + i, slot);
+        store_columns(x[i + 4], to + i, other);
     }
 }
 
@@ -117,8 +127,8 @@ static void load_avx2(struct sp_chunk *c, const int8_t *w, size_t row_bytes, int
     clear_weights(c, columns, k);
     for (int i = 0; i < column; i += 8)
         for (int q = 0; q < quad; q += 8)
-            transpose_avx2(w + (size_t)i * row_bytes + 4 * q, row_bytes,
-                           (int8_t (*)[SP_QUAD_BYTES]) & c->weights[q][4 * i]);
+            transpose_avx2(w + (size_t)i * row_bytes + 4 * q, row_bytes, c->weights + q,
+                           sp_window_slot(i, c->width), sp_window_slot(i + 4, c->width));
     load_part(c, w, row_bytes, 0, column, quad, k);
     load_part(c, w, row_bytes, column, columns, 0, k);
 }

@@ -8,48 +8,63 @@ SP_TARGET_AVX2
 
 enum { COLUMNS = SP_WINDOW_COLUMNS };
 
+/* What the sums hold before a chunk: nothing, or sums in the order of columns or of vectors, which
+ * is that between two chunks. */
+enum before { NOTHING, OF_COLUMNS, OF_VECTORS };
+
+SP_INLINE void start_totals(enum before before, int vectors, const int32_t *sum, __m256i *total)
+{
+    if (before == OF_COLUMNS)
+        read_columns(vectors, sum, total);
+    else
+        SP_UNROLL for (int j = 0; j < vectors; j++) total[j] =
+            before == NOTHING ? _mm256_setzero_si256() : load((const char *)sum, j);
+}
+
+SP_INLINE void store_totals(int last, int vectors, const __m256i *total, int32_t *sum)
+{
+    if (last)
+        write_columns(vectors, total, sum);
+    else
+        SP_UNROLL for (int j = 0; j < vectors; j++)
+            _mm256_store_si256((__m256i *)(sum + 8 * j), total[j]);
+}
+
 /* sum (+)= a chunk's part. */
-SP_INLINE void tile(int rows, int vectors, const struct sp_window_chunk *chunk, int begin,
+SP_INLINE void tile(int rows, int vectors, const struct sp_window_chunk *chunk, enum before before,
                     struct rows x, int32_t *sum)
 {
     __m256i total[MOST_ROWS][MOST_VECTORS];
     SP_UNROLL for (int i = 0; i < rows; i++)
-    {
-        SP_UNROLL for (int j = 0; j < vectors; j++) total[i][j] =
-            begin ? _mm256_setzero_si256() : load((const char *)(sum + i * COLUMNS), j);
-    }
+        start_totals(before, vectors, sum + i * COLUMNS, total[i]);
     sum_chunk(rows, vectors, chunk, x, total);
     SP_UNROLL for (int i = 0; i < rows; i++)
-    {
-        SP_UNROLL for (int j = 0; j < vectors; j++)
-            _mm256_store_si256((__m256i *)(sum + i * COLUMNS + 8 * j), total[i][j]);
-    }
+        store_totals(!chunk->next, vectors, total[i], sum + i * COLUMNS);
 }
 
 /* Up to 8 sums leave registers for a window's. */
-SP_INLINE void all_rows(int vectors, const struct sp_window_chunk *chunk, int begin, struct rows x,
-                        int rows, int32_t *sum)
+SP_INLINE void all_rows(int vectors, const struct sp_window_chunk *chunk, enum before before,
+                        struct rows x, int rows, int32_t *sum)
 {
     const int most = SP_MIN(8 / vectors, MOST_ROWS);
     for (; rows >= most; rows -= most, x.a += (size_t)most * x.stride, sum += most * COLUMNS)
-        tile(most, vectors, chunk, begin, x, sum);
+        tile(most, vectors, chunk, before, x, sum);
     for (; rows > 0; rows--, x.a += x.stride, sum += COLUMNS)
-        tile(1, vectors, chunk, begin, x, sum);
+        tile(1, vectors, chunk, before, x, sum);
 }
 
-/* begin: whether sums are new. */
-static void run(int begin, struct rows x, int rows, const struct sp_window_chunk *chunk,
+static void run(enum before before, struct rows x, int rows, const struct sp_window_chunk *chunk,
                 int columns, int32_t *sum)
 {
-    for (;; begin = 0) {
+    for (;; before = OF_VECTORS) {
         if (columns > 3 * SP_VECTOR_COLUMNS)
-            all_rows(4, chunk, begin, x, rows, sum);
+            all_rows(4, chunk, before, x, rows, sum);
         else if (columns > 2 * SP_VECTOR_COLUMNS)
-            all_rows(3, chunk, begin, x, rows, sum);
+            all_rows(3, chunk, before, x, rows, sum);
         else if (columns > SP_VECTOR_COLUMNS)
-            all_rows(2, chunk, begin, x, rows, sum);
+            all_rows(2, chunk, before, x, rows, sum);
         else
-            all_rows(1, chunk, begin, x, rows, sum);
+            all_rows(1, chunk, before, x, rows, sum);
         if (!chunk->next)
             return;
         x.a += 4 * chunk->quads;
@@ -63,13 +78,13 @@ void sp_gemm_windows_s8_2x32_avx2(const void *a, size_t a_stride, int rows, cons
                                   int columns, int32_t *sum)
 {
     (void)k; /* the chunks know */
-    run(1, (struct rows){a, a_stride}, rows, w, columns, sum);
+    run(NOTHING, (struct rows){a, a_stride}, rows, w, columns, sum);
 }
 
 void sp_add_windows_avx2(const void *a, size_t a_stride, int rows, const void *w, int columns,
                          int32_t *sum)
 {
-    run(0, (struct rows){a, a_stride}, rows, w, columns, sum);
+    run(OF_COLUMNS, (struct rows){a, a_stride}, rows, w, columns, sum);
 }
 
 SP_TARGET_END

@@ -45,11 +45,15 @@ static int largest_lane(const int8_t *w, int columns, int k, int first, const ui
 static void check_single(int mask, const int8_t *w, int columns, int k, int first,
                          const uint8_t *place, int x_max)
 {
-    for (int j = 0; j < columns; j += SP_VECTOR_COLUMNS) {
-        const int count = SP_MIN(columns - j, SP_VECTOR_COLUMNS);
-        const int largest = largest_lane(w + j * k, count, k, first, place, 1, x_max);
-        CHECK((largest > INT16_MAX) == (mask >> j / SP_VECTOR_COLUMNS & 1));
+    int largest[SP_WINDOW_COLUMNS / SP_VECTOR_COLUMNS] = {0};
+    for (int j = 0; j < columns; j++) {
+        const int width = SP_ROUND_UP(columns, SP_VECTOR_COLUMNS);
+        int *of_vector = &largest[sp_window_slot(j, width) / SP_VECTOR_COLUMNS];
+        const int of_column = largest_lane(w + j * k, 1, k, first, place, 1, x_max);
+        *of_vector = SP_MAX(*of_vector, of_column);
     }
+    for (int vector = 0; vector < SP_WINDOW_COLUMNS / SP_VECTOR_COLUMNS; vector++)
+        CHECK((largest[vector] > INT16_MAX) == (mask >> vector & 1));
 }
 
 /* Walks a panel's chunks: windows hold, and all of k is there once. */
