@@ -5,33 +5,25 @@
 
 enum { MOST_ROWS = 28, MOST_VECTORS = 4 };
 
-SP_INLINE V clamped(V sum, V lo, V hi) { return V_MIN(hi, V_MAX(lo, sum)); /* NaN passes */ }
-
-SP_INLINE V finish_vector(const struct sp_finish_f32 *f, V sum, size_t at)
+SP_INLINE struct sp_finish_f32 finish_from(struct sp_finish_f32 f, size_t at)
 {
-    if (f->residual)
-        sum += V_LOAD(f->residual + at);
-    return clamped(sum, V_SET1(f->lo), V_SET1(f->hi));
+    f.y += at;
+    f.residual = f.residual ? f.residual + at : NULL;
+    return f;
 }
 
-/* A tile's sums to where they go. What is the same for all vectors is asked once: a short K has
+/* Finished sums to where they go. What is the same for all vectors is asked once: short sums have
  * few products to hide it behind. */
-SP_INLINE void gemm_finish(const struct sp_tile_f32 *t, int rows, int vectors,
+SP_INLINE void finish_tile(struct sp_finish_f32 f, int rows, int vectors,
                            V sum[MOST_ROWS][MOST_VECTORS])
 {
-    if (!t->finish) {
-        SP_UNROLL for (int i = 0; i < rows; i++) SP_UNROLL for (int j = 0; j < vectors; j++)
-            V_STORE(t->sums + (i * vectors + j) * V_LANES, sum[i][j]);
-        return;
-    }
-    const struct sp_finish_f32 f = *t->finish;
     const V lo = V_SET1(f.lo), hi = V_SET1(f.hi);
     if (f.residual) {
         SP_UNROLL for (int i = 0; i < rows; i++) SP_UNROLL for (int j = 0; j < vectors; j++)
             sum[i][j] += V_LOAD(f.residual + (size_t)i * f.stride + j * V_LANES);
     }
-    SP_UNROLL for (int i = 0; i < rows; i++) SP_UNROLL for (int j = 0; j < vectors; j++)
-        V_STORE(f.y + (size_t)i * f.stride + j * V_LANES, clamped(sum[i][j], lo, hi));
+    SP_UNROLL for (int i = 0; i < rows; i++) SP_UNROLL for (int j = 0; j < vectors; j++) V_STORE(
+        f.y + (size_t)i * f.stride + j * V_LANES, V_MIN(hi, V_MAX(lo, sum[i][j]))); /* NaN passes */
 }
 
 /* rows and vectors are constants where this is inlined, so that the sums stay in registers. */
@@ -52,7 +44,11 @@ SP_INLINE void gemm_tile(const struct sp_tile_f32 *t, int rows, int vectors)
             SP_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = V_FMA(x, weight[j], sum[i][j]);
         }
     }
-    gemm_finish(t, rows, vectors, sum);
+    if (t->finish)
+        finish_tile(*t->finish, rows, vectors, sum);
+    else
+        SP_UNROLL for (int i = 0; i < rows; i++) SP_UNROLL for (int j = 0; j < vectors; j++)
+            V_STORE(t->sums + i * nr + j * V_LANES, sum[i][j]);
 }
 
 /* A micro-kernel with code for each number of rows up to mr. */
@@ -83,27 +79,40 @@ SP_INLINE void gemm_tile(const struct sp_tile_f32 *t, int rows, int vectors)
         }                                                                                          \
     }
 
-/* One vector of channels of `pixels` (a constant) output pixels. */
-SP_INLINE void depthwise_vectors(const struct sp_depthwise_row_f32 *r, int pixels, size_t pixel,
-                                 size_t channel)
+/* `vectors` of channels of `pixels` (both constants) output pixels: enough sums that the next
+ * addition to one need not wait for the last. */
+SP_INLINE void depthwise_tile(const struct sp_depthwise_row_f32 *r, int pixels, int vectors,
+                              size_t pixel, size_t channel)
 {
-    enum { MOST_PIXELS = 4 };
-    V sum[MOST_PIXELS];
-    SP_UNROLL for (int p = 0; p < pixels; p++) sum[p] = V_LOAD(r->bias + channel);
+    V sum[MOST_ROWS][MOST_VECTORS];
+    SP_UNROLL for (int p = 0; p < pixels; p++) SP_UNROLL for (int v = 0; v < vectors; v++)
+        sum[p][v] = V_LOAD(r->bias + channel + v * V_LANES);
     const float *x0 = r->x + pixel * r->x_pixel + channel, *w0 = r->w + channel;
     for (int i = 0; i < r->rows; i++, x0 += r->x_row, w0 += r->w_row) {
         const float *x = x0, *w = w0;
         for (int j = 0; j < r->columns; j++, x += r->x_column, w += r->w_column) {
-            V weight = V_LOAD(w);
-            SP_UNROLL for (int p = 0; p < pixels; p++) sum[p] =
-                V_FMA(V_LOAD(x + (size_t)p * r->x_pixel), weight, sum[p]);
+            SP_UNROLL for (int v = 0; v < vectors; v++)
+            {
+                V weight = V_LOAD(w + v * V_LANES);
+                SP_UNROLL for (int p = 0; p < pixels; p++) sum[p][v] =
+                    V_FMA(V_LOAD(x + (size_t)p * r->x_pixel + v * V_LANES), weight, sum[p][v]);
+            }
         }
     }
-    SP_UNROLL for (int p = 0; p < pixels; p++)
-    {
-        size_t at = (pixel + (size_t)p) * r->finish.stride + channel;
-        V_STORE(r->finish.y + at, finish_vector(&r->finish, sum[p], at));
-    }
+    finish_tile(finish_from(r->finish, pixel * r->finish.stride + channel), pixels, vectors, sum);
+}
+
+/* All channels of `pixels` output pixels, `vectors` at a time (both constants). */
+SP_INLINE void depthwise_pixels(const struct sp_depthwise_row_f32 *r, int pixels, int vectors,
+                                size_t pixel)
+{
+    const size_t channels = (size_t)r->channels, width = (size_t)(vectors * V_LANES);
+    size_t c = 0;
+    for (; c + width <= channels; c += width)
+        depthwise_tile(r, pixels, vectors, pixel, c);
+    /* the last vector overlaps the one before it and computes the same */
+    for (; c < channels; c += V_LANES)
+        depthwise_tile(r, pixels, 1, pixel, SP_MIN(c, channels - V_LANES));
 }
 
 /* One channel at a time, for fewer channels than a vector has. */
@@ -127,19 +136,12 @@ SP_INLINE void depthwise_row(const struct sp_depthwise_row_f32 *r)
 {
     const size_t channels = (size_t)r->channels, count = (size_t)r->count;
     size_t pixel = 0;
-    if (channels >= V_LANES)
-        for (; pixel < count;) {
-            int four = count - pixel >= 4;
-            /* the last vector of channels overlaps the one before it and computes the same */
-            for (size_t c = 0; c < channels; c += V_LANES) {
-                size_t channel = SP_MIN(c, channels - V_LANES);
-                if (four)
-                    depthwise_vectors(r, 4, pixel, channel);
-                else
-                    depthwise_vectors(r, 1, pixel, channel);
-            }
-            pixel += four ? 4 : 1;
-        }
+    if (channels >= V_LANES) {
+        for (; pixel + 4 <= count; pixel += 4)
+            depthwise_pixels(r, 4, 2, pixel);
+        for (; pixel < count; pixel++)
+            depthwise_pixels(r, 1, 4, pixel);
+    }
     for (; pixel < count; pixel++)
         depthwise_scalars(r, pixel);
 }

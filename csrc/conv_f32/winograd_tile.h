@@ -55,13 +55,10 @@ SP_INLINE void winograd_out(const struct sp_winograd_tile_f32 *t, size_t channel
     }
     SP_UNROLL for (int i = 0; i < SP_W_OUT; i++)
     {
-        V row[SP_W_OUT];
+        V row[SP_W_OUT], sum[MOST_ROWS][MOST_VECTORS];
         transform_out(half + i * SP_W_IN, row, 1);
-        SP_UNROLL for (int j = 0; j < SP_W_OUT; j++)
-        {
-            const size_t at = (size_t)i * t->row + (size_t)j * t->finish.stride + channel;
-            V_STORE(t->finish.y + at, finish_vector(&t->finish, row[j] + bias, at));
-        }
+        SP_UNROLL for (int j = 0; j < SP_W_OUT; j++) sum[j][0] = row[j] + bias;
+        finish_tile(finish_from(t->finish, (size_t)i * t->row + channel), SP_W_OUT, 1, sum);
     }
 }
 
