@@ -27,7 +27,8 @@ from .shapes import Shape
 
 SLICES = ("Slice", "Split")
 _FUSABLE = (View, SelectChannels, DepthToSpace, NormalizeS8, NormalizeF32)
-_LAST = (View, SelectChannels, GatherPixels, ReferenceOp)  # of those that become one
+# Work that may end a chain of operations which become one.
+_LAST = (View, SelectChannels, GatherPixels, ReferenceOp)
 
 
 def picked_channels(graph: GraphIndex, node: Node, output: str) -> tuple[int, ...] | None:

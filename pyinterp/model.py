@@ -32,8 +32,9 @@ class Tensor:
     __slots__ = ("_array",)
 
     def __init__(self, array: Array) -> None:
+        array = np.asarray(array)
         if not isinstance(array.base, bytes):  # which nobody can write to
-            array = np.asarray(array).view()
+            array = array.view()
             array.flags.writeable = False
         self._array = array
 
