@@ -137,6 +137,8 @@ typedef struct {
 int64_t sp_window_bytes(int columns, int k);
 int64_t sp_pack_windows(const int8_t *w, int groups, int columns, int k, int x_max, void *packed,
                         int64_t *panel_start, uint32_t *quad_place, sp_window_use *use);
+/* The estimate alone. */
+double sp_window_nanoseconds(const int8_t *w, int groups, int columns, int k, int x_max);
 
 /* ---- packing weights (csrc/packing): int8 in ONNX order, w[rows][channels][taps] ---- */
 

@@ -148,7 +148,7 @@ def _try_ceilings(
 ) -> tuple[int, float]:
     """The better ceiling, and nanoseconds of two rows of activations."""
     groups, outputs, k = sample.shape
-    whole = float(_pack_windows(sample, largest).use.nanoseconds)
+    whole = _window_nanoseconds(sample, largest)
     outliers = 2 * groups * OUTLIER_QUADS * k / 4 * OUTLIER_NANOSECONDS
     # of a block, which is split once for all panels
     share = outputs * all_groups / max(1, all_outputs)
@@ -156,7 +156,7 @@ def _try_ceilings(
     limit = WORTH_SPLITTING * whole - outliers
     if not apart or largest <= CEILING or limit < whole / MOST_SPEEDUP:
         return largest, whole
-    split = float(_pack_windows(sample, CEILING).use.nanoseconds)
+    split = _window_nanoseconds(sample, CEILING)
     return (CEILING, split + outliers) if split < limit else (largest, whole)
 
 
@@ -210,6 +210,12 @@ def _pack_windows(rows: Array, x_max: int, outliers: bool = False) -> _PackedWin
         *(groups, outputs, k, x_max, pointer(space), pointer(start, "int64_t *"), places, use),
     )
     return _PackedWindows(ukernel, space, int(used), start, quad_place, use)
+
+
+def _window_nanoseconds(rows: Array, x_max: int) -> float:
+    """What `_pack_windows` would say of two rows of activations."""
+    given = pointer(np.ascontiguousarray(rows), "int8_t *")
+    return float(lib.sp_window_nanoseconds(given, *rows.shape, x_max))
 
 
 def _describe(use: CData) -> str:

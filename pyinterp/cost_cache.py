@@ -37,17 +37,19 @@ def _product_version() -> str:
 
 def cache_folder() -> Path:
     """`$SPARING_CACHE`, else `$XDG_CACHE_HOME/sparing`, else `~/.cache/sparing`."""
+    return Path(_cache_folder())
+
+
+def _cache_folder() -> str:
     own = os.environ.get("SPARING_CACHE")
-    if own:
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "sparing"
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return own or os.path.join(base, "sparing")
 
 
 def any_costs() -> bool:
     """Whether there is a file of costs at all, for which fewer things need to be found out."""
     try:
-        return any(name.startswith("costs-") for name in os.listdir(cache_folder()))
+        return any(name.startswith("costs-") for name in os.listdir(_cache_folder()))
     except OSError:
         return False
 

@@ -136,6 +136,9 @@ def _known(node: Node, shapes: Sequence[Shape], facts: Facts) -> Shape | None:
     if node.op_type == "MaxPool" and len(shapes[0]) in (3, 4) and len(node.outputs) == 1:
         _check_attributes(node)
         return _windowed(pool_window(node, shapes[0][2:]), shapes[0], shapes[0][1])
+    if node.op_type == "GlobalAveragePool" and len(shapes[0]) >= 2:
+        _check_attributes(node)
+        return (*shapes[0][:2], *(1,) * (len(shapes[0]) - 2))
     if node.op_type == "Gemm" and len(shapes[0]) == len(shapes[1]) == 2:
         _check_attributes(node)
         return _gemm(node, shapes)

@@ -21,7 +21,12 @@ native = pytest.importorskip("sparing.kernels.native", reason="built without a C
 if "avx2" not in native.isas():
     pytest.skip("this CPU has no AVX2", allow_module_level=True)
 
-from sparing.kernels.native_products import pack_product, windows_speedup  # noqa: E402
+from sparing.kernels.native_products import (  # noqa: E402
+    _pack_windows,
+    _window_nanoseconds,
+    pack_product,
+    windows_speedup,
+)
 
 HEADER = np.dtype([("weights", "<i4"), ("next", "<i4"), ("quads", "<i2"), ("runs", "<i2")])
 SINGLE = 16  # SP_SINGLE
@@ -65,6 +70,13 @@ def _windows(packed: fs.Array, start: int) -> list[tuple[list[int], int, int, fs
         if not header["next"]:
             return found
         start += int(header["next"])
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 32, 300), (3, 70, 1500)])
+def test_the_estimate_alone_is_that_of_packing(shape: tuple[int, ...]) -> None:
+    rows = np.random.default_rng(0).integers(-128, 128, shape, dtype=np.int8)
+    with forced_isa("avx2"):
+        assert _window_nanoseconds(rows, 255) == _pack_windows(rows, 255).use.nanoseconds > 0
 
 
 @pytest.mark.parametrize("x_max", [1, 127, 255])

@@ -173,32 +173,46 @@ static int32_t store_chunk(const struct sp_chunk *c, char *to, int64_t before, u
     return (int32_t)(SP_ROUND_UP(weights - to, 64));
 }
 
+/* Loads a panel's chunk of that number and chooses its windows. w: of the panel's first column. */
+static void plan_chunk(struct sp_chunk *c, const int8_t *w, int columns, int k, int number,
+                       int16_t limit, const struct sp_window_steps *steps)
+{
+    const int quads = quads_of(k), chunks = divide_up(quads, SP_CHUNK_QUADS);
+    const int begin = quads * number / chunks;
+    c->width = SP_ROUND_UP(columns, SP_VECTOR_COLUMNS);
+    c->quads = quads * (number + 1) / chunks - begin;
+    steps->load(c, w + 4 * begin, (size_t)k, columns, k - 4 * begin);
+    steps->sum(c);
+    choose_windows(c, limit, steps);
+}
+
+static double nanoseconds(const struct sp_chunk *c)
+{
+    return 0.01 * c->time * c->width / SP_WINDOW_COLUMNS;
+}
+
+static int16_t limit_of(int x_max) { return (int16_t)(INT16_MAX / SP_MAX(x_max, 1)); }
+
 static int64_t pack_group(const int8_t *w, int columns, int k, int x_max, char *packed, int64_t at,
                           int64_t *panel_start, uint32_t *quad_place, sp_window_use *use)
 {
-    const int quads = quads_of(k), chunks = divide_up(quads, SP_CHUNK_QUADS);
+    const int chunks = divide_up(quads_of(k), SP_CHUNK_QUADS);
     const int panels = divide_up(columns, SP_WINDOW_COLUMNS);
-    const int16_t limit = (int16_t)(INT16_MAX / SP_MAX(x_max, 1));
+    const int16_t limit = limit_of(x_max);
     const struct sp_window_steps *steps = sp_choose_window_steps(limit);
     struct sp_chunk c;
     for (int panel = 0; panel < panels; panel++) {
         const int first = panel * SP_WINDOW_COLUMNS;
         const int count = SP_MIN(columns - first, SP_WINDOW_COLUMNS);
-        c.width = SP_ROUND_UP(count, SP_VECTOR_COLUMNS);
         panel_start[panel] = at;
         for (int i = 0; i < chunks; i++) {
-            const int begin = quads * i / chunks;
-            c.quads = quads * (i + 1) / chunks - begin;
-            steps->load(&c, w + (size_t)first * (size_t)k + 4 * begin, (size_t)k, count,
-                        k - 4 * begin);
-            steps->sum(&c);
-            choose_windows(&c, limit, steps);
+            plan_chunk(&c, w + (size_t)first * (size_t)k, count, k, i, limit, steps);
             struct sp_window_chunk *header = (struct sp_window_chunk *)(packed + at);
             const int32_t bytes =
                 store_chunk(&c, packed + at, at - panel_start[panel], quad_place, use);
             quad_place = quad_place ? quad_place + c.quads : NULL;
             header->next = i + 1 < chunks ? bytes : 0;
-            use->nanoseconds += 0.01 * c.time * c.width / SP_WINDOW_COLUMNS;
+            use->nanoseconds += nanoseconds(&c);
             at += bytes;
         }
     }
@@ -217,4 +231,24 @@ int64_t sp_pack_windows(const int8_t *w, int groups, int columns, int k, int x_m
         quad_place = quad_place ? quad_place + panels * quads_of(k) : NULL;
     }
     return at;
+}
+
+double sp_window_nanoseconds(const int8_t *w, int groups, int columns, int k, int x_max)
+{
+    const int chunks = divide_up(quads_of(k), SP_CHUNK_QUADS);
+    const int16_t limit = limit_of(x_max);
+    const struct sp_window_steps *steps = sp_choose_window_steps(limit);
+    struct sp_chunk c;
+    double sum = 0;
+    for (int group = 0; group < groups; group++) {
+        for (int first = 0; first < columns; first += SP_WINDOW_COLUMNS) {
+            const int count = SP_MIN(columns - first, SP_WINDOW_COLUMNS);
+            for (int i = 0; i < chunks; i++) {
+                plan_chunk(&c, w + (size_t)first * (size_t)k, count, k, i, limit, steps);
+                sum += nanoseconds(&c);
+            }
+        }
+        w += (size_t)columns * (size_t)k;
+    }
+    return sum;
 }

@@ -60,6 +60,11 @@ struct job {
 
 static int divide_up(int a, int b) { return (a + b - 1) / b; }
 
+static int whole_columns(const struct job *job)
+{
+    return SP_ROUND_UP(job->p->shape.out_c, SP_M_COLUMNS);
+}
+
 static int first_tile(const struct job *job, int block)
 {
     return sp_part(job->tiles, block, job->blocks, job->kernel->mr);
@@ -129,7 +134,8 @@ struct memory {
 static size_t lay_out(const struct job *job, char *scratch, struct memory *memory)
 {
     const size_t v_bytes = SP_POSITIONS * job->position_stride * 2;
-    const size_t m_bytes = (size_t)job->block_tiles * SP_POSITIONS * SP_BLOCK_COLUMNS * 4;
+    const int columns = SP_MIN(SP_BLOCK_COLUMNS, whole_columns(job));
+    const size_t m_bytes = (size_t)(job->block_tiles * SP_POSITIONS * columns) * 4;
     const size_t sum_bytes = SP_TILE_OUT * SP_TILE_OUT * RUN_TILES * SP_BLOCK_COLUMNS * 4;
     const size_t u_bytes = job->p->transformed ? 0 : SP_CHUNK_POSITIONS * SP_U_STRIDE * 2;
     *memory = (struct memory){
@@ -306,7 +312,7 @@ static void run_task(void *argument, int task, int thread)
     const struct job *job = argument;
     const int range = task % job->ranges, block = task / job->ranges;
     const int first = first_tile(job, block), tiles = first_tile(job, block + 1) - first;
-    const int whole = SP_ROUND_UP(job->p->shape.out_c, SP_M_COLUMNS);
+    const int whole = whole_columns(job);
     struct memory memory;
     lay_out(job, job->context->scratch + (size_t)thread * job->context->scratch_per_thread,
             &memory);

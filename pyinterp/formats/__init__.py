@@ -19,7 +19,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     """
     if not isinstance(path, (str, os.PathLike)):
         raise InputError(f"expected the path of a model, got {type(path).__name__}")
-    if _is_container(Path(path)):
+    if _is_container(os.fspath(path)):
         from .container import load_container
 
         return load_container(path)
@@ -50,16 +50,16 @@ def save(model: Model, path: str | os.PathLike[str]) -> None:
         )
 
 
-def _is_container(path: Path) -> bool:
+def _is_container(path: str) -> bool:
     """A safetensors file starts with the length of its header, which starts with a brace.
 
     Files too damaged to tell are taken for what their suffix says.
     """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", buffering=0) as file:
             start = file.read(9)
             size = os.fstat(file.fileno()).st_size
     except OSError as error:
-        raise InputError(f"cannot read {str(path)!r}: {error.strerror}") from error
+        raise InputError(f"cannot read {path!r}: {error.strerror}") from error
     looks_right = start[8:] == b"{" and int.from_bytes(start[:8], "little") <= size
-    return looks_right or path.suffix.lower() == ".sparing"
+    return looks_right or path.lower().endswith(".sparing")

@@ -138,10 +138,10 @@ def load_container(path: str | os.PathLike[str]) -> Model:
     Raises InputError where the file cannot be read, and FormatError for any other content than
     an intact container.
     """
-    with _format_errors(path):
-        _check_header_size(path)
-        with safetensors.safe_open(path, "numpy"), open(path, "rb", buffering=0) as data:
-            return _read_model(_StoredArrays(data))
+    with _format_errors(path), open(path, "rb", buffering=0) as data:
+        header_bytes = _header_size(data)
+        with safetensors.safe_open(path, "numpy"):
+            return _read_model(_StoredArrays(data, header_bytes))
 
 
 @contextmanager
@@ -159,29 +159,29 @@ def _format_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         raise FormatError(f"{path}: the graph is not valid JSON: {error}") from error
 
 
-def _check_header_size(path: str | os.PathLike[str]) -> None:
-    """safetensors alone would parse a header of 100 MB."""
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        header = int.from_bytes(file.read(8), "little")
+def _header_size(data: FileIO) -> int:
+    """Of a file at its start, within limits: safetensors alone would parse one of 100 MB."""
+    size = os.fstat(data.fileno()).st_size
+    header = int.from_bytes(data.read(8), "little")
     if size < 8 or header > min(size - 8, MAX_HEADER):
         raise FormatError(
             f"a header of {header} bytes in a file of {size} (at most {MAX_HEADER} are allowed)"
         )
+    return header
 
 
 class _StoredArrays:
     """The arrays of an open file, each to be claimed once, with the dtype and shape expected."""
 
-    def __init__(self, data: FileIO) -> None:
-        """data: a file whose header safetensors has checked: dtypes, shapes, and where arrays lie.
+    def __init__(self, data: FileIO, header_bytes: int) -> None:
+        """data: a file at its header, which safetensors has checked: dtypes, shapes, and where
+        arrays lie.
 
         The rest is read at once, which takes a fraction of the time of safetensors' copies.
         """
-        length = int.from_bytes(data.read(8), "little")
-        self._header: dict[str, Any] = json.loads(data.read(length))
+        self._header: dict[str, Any] = json.loads(data.read(header_bytes))
         self.metadata = self._header.pop(RESERVED_KEY, None)
-        self._data, self._at = data, 8 + length
+        self._data, self._at = data, 8 + header_bytes
         self.unclaimed = set(self._header)
         if len(self.unclaimed) > MAX_ENTRIES:
             raise FormatError(f"{len(self.unclaimed)} arrays, over the limit of {MAX_ENTRIES}")
