@@ -69,8 +69,9 @@ typedef struct {
     const void *weights;
     const int64_t *panel_start; /* gemm_windows_s8: first byte of each panel; else NULL */
     const uint32_t *quad_place; /* NULL, or windows, none in int16, hold for activations up to 128,
-                                 * what exceeds that is multiplied apart: csrc/gemm_s8/outliers.h.
-                                 * AVX2 alone */
+                                 * and the rest of lowest + such ones is multiplied apart:
+                                 * csrc/gemm_s8/outliers.h. AVX2 alone */
+    int lowest;                 /* 0 to 127; the bias then has lowest * sum(weights) in it */
     sp_epilogue epilogue;
 } sp_conv_s8;
 

@@ -117,7 +117,7 @@ def conv_s8(spec: fs.ConvS8, shapes: Sequence[Shape], layout: Layout, threads: i
     params = ffi.new("sp_conv_s8 *")
     fill_shape(params.shape, spec.window, spec.groups, shapes[0], output)
     params.x_zero_point = spec.x_zero_point
-    bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
+    bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point - packed.lowest)
     keep = [*packed.fill(params), *fill_epilogue(params.epilogue, spec, bias)]
     return _step(spec, shapes, output, layout, threads, lib.SP_CONV_S8, params, packed.detail, keep)
 

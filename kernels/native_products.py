@@ -22,14 +22,15 @@ SUM_NANOSECONDS = 0.12  # of two sums, which the kernel of windows keeps in regi
 SAMPLE_ROWS = 32  # of a panel
 SAMPLE_GROUPS = 8
 
-# Windows for activations up to CEILING hold more than those for all activations; what exceeds it
-# is multiplied apart (csrc/gemm_s8/outliers.h). That serves where few activations do, as behind a
-# Relu, whose zero point is low; not where channels are as few as those of images. How many do is
-# not known here: so many of the quads are taken to.
+# Windows for activations up to CEILING hold more than those for all activations; the rest of those
+# that are further from the zero point is multiplied apart (csrc/gemm_s8/outliers.h). That serves
+# where few are; not where channels are as few as those of images. How many are is not known here:
+# so many of the quads are taken to.
 CEILING = 128  # SP_CEILING
-HIGHEST_ZERO_POINT, FEWEST_CHANNELS = 32, 8
+FEWEST_CHANNELS = 8
 OUTLIER_QUADS = 0.12
 OUTLIER_NANOSECONDS = 1.8  # of one quad in one row, by 32 columns
+OUTLIERS_NANOSECONDS = 1.3  # of the list of one row, by 32 columns
 SPLIT_NANOSECONDS = 0.07  # of one activation
 WORTH_SPLITTING = 0.92  # of the time without
 MOST_SPEEDUP = 1.6  # of windows alone, if so many quads fit one as ever
@@ -37,7 +38,7 @@ MOST_SPEEDUP = 1.6  # of windows alone, if so many quads fit one as ever
 
 @dataclass(frozen=True, slots=True)
 class PackedProduct:
-    """k_padded, panel_start, quad_place: see sp_conv_s8. detail: for explain()."""
+    """k_padded, panel_start, quad_place, lowest: see sp_conv_s8. detail: for explain()."""
 
     ukernel: Ukernel
     weights: Array
@@ -45,6 +46,7 @@ class PackedProduct:
     panel_start: Array | None
     detail: str
     quad_place: Array | None = None
+    lowest: int = 0
 
     def fill(self, params: CData) -> list[Array]:
         """Fill what sp_conv_s8 and sp_gemm_s8 share; the arrays that it points to."""
@@ -55,7 +57,7 @@ class PackedProduct:
         params.panel_start = pointer(self.panel_start, "int64_t *")
         if self.quad_place is None:
             return [self.weights, self.panel_start]
-        params.quad_place = pointer(self.quad_place, "uint32_t *")
+        params.quad_place, params.lowest = pointer(self.quad_place, "uint32_t *"), self.lowest
         return [self.weights, self.panel_start, self.quad_place]
 
 
@@ -81,7 +83,7 @@ def pack_product(spec: ConvS8 | GemmS8) -> PackedProduct:
 def _pack_best_windows(spec: ConvS8 | GemmS8, rows: Array) -> _PackedWindows:
     largest, (ceiling, _) = largest_activation(spec), _best_ceiling(spec)
     if ceiling < largest:
-        packed = _pack_windows(rows, ceiling, outliers=True)
+        packed = _pack_windows(rows, ceiling, _lowest(spec))
         if not packed.use.vectors[0]:  # none in int16: not even two weights of -128
             return packed
     return _pack_windows(rows, largest)
@@ -112,6 +114,12 @@ def largest_activation(spec: ConvS8 | GemmS8) -> int:
     return max(spec.x_max, spec.x_zero_point)  # padded taps hold the zero point
 
 
+def _lowest(spec: ConvS8 | GemmS8) -> int:
+    """The least activation that windows up to CEILING hold: the zero point is in their middle where
+    activations lie on both sides of it."""
+    return max(0, min(spec.x_zero_point - CEILING // 2, 255 - CEILING))
+
+
 def windows_speedup(spec: ConvS8 | GemmS8) -> float:
     """How much faster than in int16 a product runs where windows serve it (else 1), from the first
     panel of some groups."""
@@ -132,8 +140,7 @@ def _best_ceiling(spec: ConvS8 | GemmS8) -> tuple[int, float]:
     int16 the first panel of some groups runs then.
     """
     groups = spec.groups if isinstance(spec, ConvS8) else 1
-    apart = isinstance(spec, ConvS8) and spec.x_zero_point <= HIGHEST_ZERO_POINT
-    apart = apart and spec.weight.shape[1] >= FEWEST_CHANNELS
+    apart = isinstance(spec, ConvS8) and spec.weight.shape[1] >= FEWEST_CHANNELS
     key = groups, largest_activation(spec), apart
     known = _known_ceilings(spec.weight)
     if key not in known:
@@ -149,7 +156,8 @@ def _try_ceilings(
     """The better ceiling, and nanoseconds of two rows of activations."""
     groups, outputs, k = sample.shape
     whole = _window_nanoseconds(sample, largest)
-    outliers = 2 * groups * OUTLIER_QUADS * k / 4 * OUTLIER_NANOSECONDS
+    listed = OUTLIERS_NANOSECONDS + OUTLIER_QUADS * k / 4 * OUTLIER_NANOSECONDS
+    outliers = 2 * groups * listed
     # of a block, which is split once for all panels
     share = outputs * all_groups / max(1, all_outputs)
     outliers += 2 * groups * k * SPLIT_NANOSECONDS * share
@@ -174,8 +182,8 @@ def _int16_nanoseconds(rows: Array) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _PackedWindows:
-    """What csrc/gemm_s8/windows.c makes of weights. used: bytes of space. quad_place: None where no
-    activation exceeds what windows hold. use: an sp_window_use.
+    """What csrc/gemm_s8/windows.c makes of weights. used: bytes of space. quad_place, lowest: None
+    where windows hold all activations. use: an sp_window_use.
     """
 
     ukernel: Ukernel
@@ -183,33 +191,40 @@ class _PackedWindows:
     used: int
     start: Array
     quad_place: Array | None
+    lowest: int | None
     use: CData
 
     def product(self, k: int) -> PackedProduct:
         """With the weights in memory that is no larger than they are."""
         detail = f"{self.ukernel.name}, {_describe(self.use)}"
-        if self.quad_place is not None:
-            detail += f", activations above {CEILING} apart"
+        if self.lowest is not None:
+            highest = self.lowest + CEILING
+            sides = [f"below {self.lowest}"] * (self.lowest > 0)
+            sides += [f"above {highest}"] * (highest < 255)
+            detail += f", activations {' or '.join(sides)} apart"
         k_padded = packing.padded_k(k, self.ukernel.k_group)
         weights = memory.shrunk(self.space, self.used)
-        return PackedProduct(self.ukernel, weights, k_padded, self.start, detail, self.quad_place)
+        return PackedProduct(
+            *(self.ukernel, weights, k_padded, self.start, detail, self.quad_place),
+            self.lowest or 0,
+        )
 
 
-def _pack_windows(rows: Array, x_max: int, outliers: bool = False) -> _PackedWindows:
-    """outliers: tell where each quad is, for activations that exceed x_max."""
+def _pack_windows(rows: Array, x_max: int, lowest: int | None = None) -> _PackedWindows:
+    """lowest: of the activations that windows are to hold where others are multiplied apart."""
     ukernel = native.ukernels("gemm_windows_s8")[0]
     groups, outputs, k = rows.shape
     panels = -(-outputs // ukernel.nr)
     start = np.empty(groups * panels, np.int64)
     space = memory.empty(groups * int(lib.sp_window_bytes(outputs, k)))
-    quad_place = np.empty(groups * panels * -(-k // 4), np.uint32) if outliers else None
+    quad_place = np.empty(groups * panels * -(-k // 4), np.uint32) if lowest is not None else None
     places = ffi.NULL if quad_place is None else pointer(quad_place, "uint32_t *")
     use = ffi.new("sp_window_use *")
     used = lib.sp_pack_windows(
         pointer(np.ascontiguousarray(rows), "int8_t *"),
         *(groups, outputs, k, x_max, pointer(space), pointer(start, "int64_t *"), places, use),
     )
-    return _PackedWindows(ukernel, space, int(used), start, quad_place, use)
+    return _PackedWindows(ukernel, space, int(used), start, quad_place, lowest, use)
 
 
 def _window_nanoseconds(rows: Array, x_max: int) -> float:

@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 Pads = tuple[int, int, int, int]
 Pair = tuple[int, int]
 
-Values = Literal["uniform", "ends", "top", "relu", "special", "scales"]
+Values = Literal["uniform", "ends", "top", "relu", "middle", "special", "scales"]
 
 
 def seed_of(name: str) -> int:
@@ -44,8 +44,9 @@ class Case:
 
     shapes: logical (NCHW) shapes of the inputs. values: how inputs are drawn: "uniform" over the
     allowed range, "ends" its two ends alone, "top" its largest value alone, "relu" (uint8) few of
-    them large, "special" (float32) with NaN, infinities and signed zeros among normal numbers,
-    "scales" (float32) of magnitudes far apart.
+    them large,"middle" (uint8) few of
+    them far from its middle, "special" (float32) with NaN, infinities and signed zeros among normal
+    numbers, "scales" (float32) of magnitudes far apart.
     """
 
     name: str
@@ -96,6 +97,8 @@ def _draw_u8(rng: np.random.Generator, shape: Shape, top: int, values: Values) -
         return (rng.integers(0, 2, shape) * top).astype(np.uint8)
     if values == "relu":
         return np.minimum(np.abs(rng.normal(0, top / 4, shape)), top).astype(np.uint8)
+    if values == "middle":
+        return np.clip(rng.normal(top / 2, top / 8, shape), 0, top).astype(np.uint8)
     return rng.integers(0, top + 1, shape, dtype=np.uint8)
 
 

@@ -316,7 +316,7 @@ def _blocks() -> list[Case]:
 
 
 def _outliers() -> list[Case]:
-    """Full-range weights behind a low zero point, where AVX2 multiplies large activations apart."""
+    """Full-range weights, where AVX2 multiplies activations far from the zero point apart."""
 
     def full(name: str, x: Shape, outputs: int, kernel: int = 1, **more: object) -> Case:
         options = {
@@ -334,6 +334,12 @@ def _outliers() -> list[Case]:
         full("uniform inputs", (1, 700, 4, 4), 224, values="uniform"),
         full("inputs at their ends", (1, 96, 5, 7), 128, values="ends"),
         full("top inputs", (1, 96, 5, 7), 128, values="top"),
+        full("middle, 96->384", (1, 96, 7, 9), 384, x_zp=128, values="middle"),
+        full("middle, 3x3, batch 2", (2, 32, 5, 6), 120, 3, x_zp=100, values="middle"),
+        full("middle, two chunks", (1, 700, 4, 4), 224, x_zp=131, values="middle", output=S8),
+        full("middle, uniform inputs", (1, 131, 4, 4), 200, x_zp=140, residual="accumulator"),
+        full("middle, inputs at their ends", (1, 96, 5, 7), 128, x_zp=127, values="ends"),
+        full("high zero point", (1, 128, 5, 7), 160, x_zp=255, values="uniform"),
     ]
 
 

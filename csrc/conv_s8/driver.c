@@ -85,7 +85,7 @@ size_t sp_scratch_conv_s8(const void *params)
     int rows = SP_MIN(sp_most_rows(job.kernel, p->k_padded), job.pixels);
     const size_t patches = (size_t)rows * job.patch_stride + SP_PATCH_SLACK;
     if (p->quad_place)
-        return sum_bytes(&job, rows) + sp_outlier_bytes(rows, p->k_padded) + patches;
+        return sum_bytes(&job, rows) + sp_outlier_bytes(rows, p->k_padded, p->lowest) + patches;
     return sum_bytes(&job, rows) + (job.direct ? 0 : patches);
 }
 
@@ -115,7 +115,7 @@ static void split_rows(const struct job *job, const uint8_t *x, size_t x_stride,
                        struct sp_outliers *outliers, void *y)
 {
 #ifdef SP_X86
-    sp_split_outliers_avx2(x, x_stride, rows, job->p->k_padded, y, job->patch_stride, outliers);
+    sp_split_outliers_avx2(x, x_stride, rows, y, job->patch_stride, outliers);
 #else
     (void)job, (void)x, (void)x_stride, (void)rows, (void)outliers, (void)y;
 #endif
@@ -201,7 +201,7 @@ static void run_task(void *argument, int task, int thread)
     char *patch_space = scratch + sum_bytes(job, rows);
     struct sp_outliers found_outliers, *outliers = NULL;
     if (job->p->quad_place) {
-        found_outliers = sp_divide_outliers(patch_space, rows, job->p->k_padded);
+        found_outliers = sp_divide_outliers(patch_space, rows, job->p->k_padded, job->p->lowest);
         outliers = &found_outliers;
         patch_space = found_outliers.end;
     }

@@ -1,11 +1,12 @@
-/* Activations above SP_CEILING, split off: x = min(x, SP_CEILING) + rest.
+/* Activations far from the zero point, split off: x = lowest + y + rest, 0 <= y <= SP_CEILING.
  *
- * The lower the largest activation, the more products a window holds (windows.h), and behind a Relu
- * few activations lie far up. So windows are packed for activations up to the ceiling, none of them
- * in int16, and the rest is multiplied on its own: a quad at a time where few quads have any, else
- * in the same windows once more. Sums are the same modulo 2^32 whatever the activations are; only
- * the time depends on them. The idea is that of the mixed decomposition of LLM.int8 (Dettmers et
- * al., 2022, arXiv:2208.07339). */
+ * The lower the largest activation, the more products a window holds (windows.h), and few
+ * activations lie far from the zero point. So windows are packed for activations up to the ceiling,
+ * none of them in int16: these are the y. The bias holds what `lowest` adds to all of them. The
+ * rest is multiplied on its own: a quad at a time where few quads have any, else in the same
+ * windows once more. Sums are the same modulo 2^32 whatever the activations are; only the time
+ * depends on them. The idea is that of the mixed decomposition of LLM.int8 (Dettmers et al., 2022,
+ * arXiv:2208.07339). */
 #ifndef SPARING_OUTLIERS_H
 #define SPARING_OUTLIERS_H
 
@@ -15,23 +16,24 @@ enum { SP_CEILING = 128, SP_OUTLIERS_TOGETHER = 2 };
 
 /* What is left of a block of rows. */
 struct sp_outliers {
-    /* Quads with outliers, row by row: the first of each row, [rows + 1]; their places in the row;
-     * and what exceeds the ceiling in their four activations. Each row's are rounded up to
-     * SP_OUTLIERS_TOGETHER by quads without any. */
+    /* Quads with outliers, row by row, first those with rest below zero, then those above: the
+     * first of each [rows][2], and the end; their places in the row; and the size of the rest of
+     * their four activations. All are rounded up to SP_OUTLIERS_TOGETHER by quads without any. */
     int32_t *first, *quad;
     uint32_t *rest;
-    /* Or, where these are many, all of the rest: k bytes a row. */
+    /* Or, where these are many, lowest + rest of all: k bytes a row, and a row of `lowest`. */
     uint8_t *rows;
-    int k, many;
+    int k, lowest, many;
     char *end; /* of the memory of all this */
 };
 
-/* Divides memory of sp_outlier_bytes() for so many rows of k activations. */
-size_t sp_outlier_bytes(int rows, int k);
-struct sp_outliers sp_divide_outliers(void *memory, int rows, int k);
+/* Divides memory of sp_outlier_bytes() for so many rows of k activations, a multiple of 4. lowest:
+ * at most 255 - SP_CEILING. */
+size_t sp_outlier_bytes(int rows, int k, int lowest);
+struct sp_outliers sp_divide_outliers(void *memory, int rows, int k, int lowest);
 
-/* y = min(x, SP_CEILING), the rest goes to `outliers`. k: a multiple of 4. x: may be y. */
-void sp_split_outliers_avx2(const uint8_t *x, size_t x_stride, int rows, int k, uint8_t *y,
+/* y as above, the rest goes to `outliers`. x: may be y. */
+void sp_split_outliers_avx2(const uint8_t *x, size_t x_stride, int rows, uint8_t *y,
                             size_t y_stride, struct sp_outliers *outliers);
 
 /* sum[rows][SP_WINDOW_COLUMNS] += the outliers' products with a panel. */

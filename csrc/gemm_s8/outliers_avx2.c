@@ -1,4 +1,4 @@
-/* Splits activations above the ceiling off, and multiplies them, in AVX2. */
+/* Splits activations far from the zero point off, and multiplies them, in AVX2. */
 #include "outliers.h"
 
 #include <string.h>
@@ -45,12 +45,10 @@ SP_INLINE void list_quads(const struct sp_outliers *o, int n, __m256i quad, __m2
     _mm256_storeu_si256((__m256i *)(o->rest + n), rest);
 }
 
-/* Eight quads, from quad `first` of the row on: those with outliers become number n and following.
- * Returns how many there are then. */
-SP_INLINE int list_outliers(__m256i x, __m256i ceiling, int first, const struct sp_outliers *o,
-                            int n)
+/* Of eight quads' rests, from quad `first` of the row on: those with outliers become number n and
+ * following. Returns how many there are then. */
+SP_INLINE int list_outliers(__m256i rest, int first, const struct sp_outliers *o, int n)
 {
-    const __m256i rest = _mm256_subs_epu8(x, ceiling);
     const __m256i none = _mm256_cmpeq_epi32(rest, _mm256_setzero_si256());
     const unsigned mask = 255 ^ (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(none));
     const __m256i places = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)&order[mask]));
@@ -59,41 +57,70 @@ SP_INLINE int list_outliers(__m256i x, __m256i ceiling, int first, const struct 
     return n + __builtin_popcount(mask);
 }
 
-/* The listed quads in whole rows. */
-static void fill_rest(struct sp_outliers *o, int rows)
+enum side { BELOW, ABOVE };
+
+SP_INLINE __m256i find_rest(enum side side, __m256i x, int lowest)
 {
-    memset(o->rows, 0, (size_t)(rows * o->k));
-    for (int row = 0; row < rows; row++)
-        for (int i = o->first[row]; i < o->first[row + 1]; i++)
-            if (o->rest[i])
-                memcpy(o->rows + row * o->k + 4 * o->quad[i], &o->rest[i], 4);
+    if (side == BELOW)
+        return _mm256_subs_epu8(_mm256_set1_epi8((char)lowest), x);
+    return _mm256_subs_epu8(x, _mm256_set1_epi8((char)(lowest + SP_CEILING)));
 }
 
-void sp_split_outliers_avx2(const uint8_t *x, size_t x_stride, int rows, int k, uint8_t *y,
+SP_INLINE __m256i keep(__m256i x, int lowest)
+{
+    const __m256i above = _mm256_subs_epu8(x, _mm256_set1_epi8((char)lowest));
+    return _mm256_min_epu8(above, _mm256_set1_epi8((char)SP_CEILING));
+}
+
+/* Lists a row's quads with rest on one side, from number n on, and returns the number behind them.
+ * Of ABOVE it also stores what is kept. */
+SP_INLINE int list_side(enum side side, const struct sp_outliers *o, const uint8_t *x, uint8_t *y,
+                        int n)
+{
+    int at = 0;
+    for (; at + VECTOR_BYTES <= o->k; at += VECTOR_BYTES) {
+        const __m256i quads = _mm256_loadu_si256((const __m256i *)(x + at));
+        if (side == ABOVE)
+            _mm256_storeu_si256((__m256i *)(y + at), keep(quads, o->lowest));
+        n = list_outliers(find_rest(side, quads, o->lowest), at / 4, o, n);
+    }
+    if (at < o->k) {
+        const __m256i last = first_quads((o->k - at) / 4), quads = load_quads(x + at, last);
+        if (side == ABOVE)
+            store_quads(y + at, last, keep(quads, o->lowest));
+        n = list_outliers(_mm256_and_si256(find_rest(side, quads, o->lowest), last), at / 4, o, n);
+    }
+    list_quads(o, n, _mm256_setzero_si256(), _mm256_setzero_si256());
+    return SP_ROUND_UP(n, SP_OUTLIERS_TOGETHER);
+}
+
+/* The listed quads in whole rows. */
+static void fill_rest(const struct sp_outliers *o, int rows)
+{
+    memset(o->rows, o->lowest, (size_t)((rows + 1) * o->k));
+    for (int part = 0; part < 2 * rows; part++)
+        for (int i = o->first[part]; i < o->first[part + 1]; i++)
+            for (int byte = 0; byte < 4; byte++) {
+                uint8_t *to = o->rows + part / 2 * o->k + 4 * o->quad[i] + byte;
+                const uint8_t rest = (uint8_t)(o->rest[i] >> 8 * byte);
+                *to = (uint8_t)(part % 2 == ABOVE ? *to + rest : *to - rest);
+            }
+}
+
+void sp_split_outliers_avx2(const uint8_t *x, size_t x_stride, int rows, uint8_t *y,
                             size_t y_stride, struct sp_outliers *outliers)
 {
     const struct sp_outliers o = *outliers; /* in registers */
-    const __m256i ceiling = _mm256_set1_epi8((char)SP_CEILING);
-    const __m256i last = first_quads(k % VECTOR_BYTES / 4);
     int n = 0;
     for (int row = 0; row < rows; row++, x += x_stride, y += y_stride) {
-        o.first[row] = n;
-        int at = 0;
-        for (; at + VECTOR_BYTES <= k; at += VECTOR_BYTES) {
-            const __m256i quads = _mm256_loadu_si256((const __m256i *)(x + at));
-            _mm256_storeu_si256((__m256i *)(y + at), _mm256_min_epu8(quads, ceiling));
-            n = list_outliers(quads, ceiling, at / 4, &o, n);
-        }
-        if (at < k) {
-            const __m256i quads = load_quads(x + at, last);
-            store_quads(y + at, last, _mm256_min_epu8(quads, ceiling));
-            n = list_outliers(quads, ceiling, at / 4, &o, n);
-        }
-        list_quads(&o, n, _mm256_setzero_si256(), _mm256_setzero_si256());
-        n = SP_ROUND_UP(n, SP_OUTLIERS_TOGETHER);
+        o.first[2 * row + BELOW] = n;
+        if (o.lowest > 0)
+            n = list_side(BELOW, &o, x, NULL, n);
+        o.first[2 * row + ABOVE] = n;
+        n = list_side(ABOVE, &o, x, y, n);
     }
-    o.first[rows] = n;
-    outliers->many = 100 * (int64_t)n > MANY * (int64_t)rows * (k / 4);
+    o.first[2 * rows] = n;
+    outliers->many = 100 * (int64_t)n > MANY * (int64_t)rows * (o.k / 4);
     if (outliers->many)
         fill_rest(outliers, rows);
 }
@@ -109,12 +136,25 @@ SP_INLINE void add_rows(int vectors, const struct sp_outliers *outliers, struct 
     }
 }
 
+/* All of the rest, less the products of `lowest`. */
+static void add_all(const struct sp_outliers *o, struct sp_panel panel, int rows, int32_t *sum)
+{
+    const size_t k = (size_t)o->k;
+    sp_add_windows_avx2(o->rows, k, rows, panel.weights, panel.count, sum);
+    if (o->lowest == 0)
+        return;
+    _Alignas(64) int32_t of_lowest[SP_WINDOW_COLUMNS] = {0};
+    sp_add_windows_avx2(o->rows + (size_t)rows * k, k, 1, panel.weights, panel.count, of_lowest);
+    for (int row = 0; row < rows; row++, sum += SP_WINDOW_COLUMNS)
+        for (int j = 0; j < SP_WINDOW_COLUMNS; j++)
+            sum[j] = (int32_t)((uint32_t)sum[j] - (uint32_t)of_lowest[j]);
+}
+
 void sp_add_outliers_avx2(const struct sp_outliers *outliers, struct sp_panel panel, int rows,
                           int32_t *sum)
 {
     if (outliers->many)
-        sp_add_windows_avx2(outliers->rows, (size_t)outliers->k, rows, panel.weights, panel.count,
-                            sum);
+        add_all(outliers, panel, rows, sum);
     else if (panel.count > 3 * SP_VECTOR_COLUMNS)
         add_rows(4, outliers, panel, rows, sum);
     else if (panel.count > 2 * SP_VECTOR_COLUMNS)

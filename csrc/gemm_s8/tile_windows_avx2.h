@@ -171,14 +171,13 @@ SP_INLINE void sum_chunk(int rows, int vectors, const struct sp_window_chunk *ch
 #undef VECTORS_OF
 #undef SINGLES
 
-/* total += what exceeds the ceiling in one row, of what is listed. No pair of products can leave
- * int16: 2 * 127 * -128 is its least value. */
-SP_INLINE void add_outliers(const struct sp_outliers *outliers, int row, int vectors,
-                            struct sp_panel panel, __m256i *total)
+/* total += sign * the products of the listed quads [i, end) in one row. No pair of products can
+ * leave int16: 2 * 127 * -128 is its least value. */
+SP_INLINE void add_listed(const struct sp_outliers *outliers, int i, int end, int sign, int vectors,
+                          struct sp_panel panel, __m256i *total)
 {
     const __m256i ones = _mm256_set1_epi16(1);
-    const int end = outliers->first[row + 1];
-    for (int i = outliers->first[row]; i < end; i += SP_OUTLIERS_TOGETHER)
+    for (; i < end; i += SP_OUTLIERS_TOGETHER)
         SP_UNROLL for (int n = 0; n < SP_OUTLIERS_TOGETHER; n++)
         {
             const size_t vector = panel.quad_place[outliers->quad[i + n]];
@@ -187,9 +186,20 @@ SP_INLINE void add_outliers(const struct sp_outliers *outliers, int row, int vec
             SP_UNROLL for (int j = 0; j < vectors; j++)
             {
                 const __m256i products = _mm256_maddubs_epi16(four, load(w, j));
-                total[j] = _mm256_add_epi32(total[j], _mm256_madd_epi16(products, ones));
+                const __m256i four_sums = _mm256_madd_epi16(products, ones);
+                total[j] = sign > 0 ? _mm256_add_epi32(total[j], four_sums)
+                                    : _mm256_sub_epi32(total[j], four_sums);
             }
         }
+}
+
+/* total += the listed rest of one row. */
+SP_INLINE void add_outliers(const struct sp_outliers *outliers, int row, int vectors,
+                            struct sp_panel panel, __m256i *total)
+{
+    const int32_t *first = outliers->first + 2 * row;
+    add_listed(outliers, first[0], first[1], -1, vectors, panel, total);
+    add_listed(outliers, first[1], first[2], 1, vectors, panel, total);
 }
 
 #endif
