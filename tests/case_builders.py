@@ -44,9 +44,8 @@ class Case:
 
     shapes: logical (NCHW) shapes of the inputs. values: how inputs are drawn: "uniform" over the
     allowed range, "ends" its two ends alone, "top" its largest value alone, "relu" (uint8) few of
-    them large,"middle" (uint8) few of
-    them far from its middle, "special" (float32) with NaN, infinities and signed zeros among normal
-    numbers, "scales" (float32) of magnitudes far apart.
+    them large, "middle" (uint8) few of them far from its middle, "special" (float32) with NaN,
+    infinities and signed zeros among normal numbers, "scales" (float32) of magnitudes far apart.
     """
 
     name: str
