@@ -251,6 +251,21 @@ typedef struct {
     const void *entries;
 } sp_csr_matrix;
 
+/* Sparse rows that are to be ordered: rows, and blocks of input channels; the panel of each row;
+ * steps[blocks][rows], at most `longest`; so many of them at most in a segment. parts: of each
+ * panel, as above: blocks, or 1. */
+typedef struct {
+    int rows, blocks, panels, parts;
+    const int64_t *panel, *steps;
+    int64_t longest, limit;
+} sp_csr_rows;
+/* How many segments they take: count = rows * blocks. */
+int64_t sp_count_csr_segments(const int64_t *steps, int64_t count, int64_t limit);
+/* start: the first step of each row in a block, [blocks][rows]. part_start: of each part. scratch:
+ * panels * (blocks + 1) + longest + 2 + rows. ordered: [blocks * rows], scratch, too. */
+void sp_order_csr(const sp_csr_rows *rows, int64_t *scratch, int32_t *ordered, int64_t *start,
+                  sp_csr_segment *segments, int32_t *part_segment, int64_t *part_start);
+
 /* SP_GEMM_CSR_S8 takes it, too, for y[m][n] = sum_k x[m][k] w[n][k] + bias[n] modulo 2^32: the
  * batch is m, in_c is k, out_c is n, all else 1; lanes are gathered. Of the epilogue it reads the
  * bias. */

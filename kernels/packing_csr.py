@@ -28,6 +28,7 @@ I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 
 SEGMENT = np.dtype([("row", "i4"), ("steps", "i4"), ("first", "i4"), ("last", "i4")])
+MAX_STEPS = 2**31 - 1  # of a segment
 MAX_WINDOWS = 128  # csrc/conv_csr/avx2_s8.c: what floor(s / 256) drops stays within int16
 
 
@@ -150,44 +151,58 @@ def pack_csr(
 ) -> PackedCsr:
     """x_max: largest activation where int16 sums need a proof, else 0. together: rows that stay in
     one panel."""
-    # a segment is (panel, block, row); its number here is block * rows + row
-    blocks, rows = nonzeros.count.shape
+    blocks = len(nonzeros.count)
     panel = _deal(nonzeros.count.sum(axis=0), panels, together)
     count, value, slot = nonzeros.count.reshape(-1), nonzeros.value, None
     parts = blocks if nonzeros.local else 1  # int8 brings all channels into lanes at once
-    steps, window = -(-count // k_group), 1
+    steps, window, limit = -(-count // k_group), 1, MAX_STEPS
     if k_group == 2 or (nonzeros.are_blocks and x_max):
         join = window_up if nonzeros.are_blocks else pair_up
         pairing = join(value, count, x_max)
         slot, steps, window = pairing.slot, pairing.steps, pairing.window
-
-    block_of, row = np.divmod(np.arange(blocks * rows), max(rows, 1))
-    # rows of one length follow each other: branch prediction learns when their loops end
-    run_order = np.lexsort((-steps, block_of, panel[row]))
-    start = np.empty(blocks * rows, np.int64)
-    ordered = steps[run_order]
-    start[run_order] = ordered.cumsum() - ordered
+    if k_group == 2:
+        limit = MAX_WINDOWS * window
+    order = _order(steps.reshape(blocks, -1), panel, panels, parts, limit)
 
     entries = aligned_zeros((int(steps.sum()), k_group + 1), np.int32)
-    _fill(entries, nonzeros.offset, slot, value, count, start)
-
-    segments = np.zeros(blocks * rows, SEGMENT)
-    segments["row"], segments["steps"] = row[run_order], ordered
-    segments["first"], segments["last"] = (
-        block_of[run_order] == 0,
-        block_of[run_order] == blocks - 1,
-    )
-    part_of = panel[row[run_order]] * parts + block_of[run_order] * (parts > 1)
-    if k_group == 2:
-        segments, part_of = _split_long(segments, part_of, MAX_WINDOWS * window)
-    part_segment = np.searchsorted(part_of, np.arange(panels * parts + 1)).astype(np.int32)
-    steps_before = np.concatenate([[0], np.cumsum(segments["steps"], dtype=np.int64)])
-    part_byte = steps_before[part_segment[:-1]] * (entries.shape[1] * 4)
-    split = len(segments) > rows
+    _fill(entries, nonzeros.offset, slot, value, count, order.start)
+    part_byte = order.part_start * (entries.shape[1] * 4)
+    split = len(order.segments) > len(panel)
     block = nonzeros.channel_block
     return PackedCsr(
-        part_segment, part_byte, panels, parts, block, segments, entries, split, window
+        *(order.part_segment, part_byte, panels, parts, block, order.segments, entries),
+        *(split, window),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Segments in the order in which they run. start: the first step of each row in a block of
+    channels, [blocks * rows]. part_segment, part_start: first segment and step of each part."""
+
+    start: I64
+    segments: Array
+    part_segment: I32
+    part_start: I64
+
+
+def _order(steps: I64, panel: I64, panels: int, parts: int, limit: int) -> _Order:
+    """steps: [blocks, rows]. panel: of each row. limit: steps of a segment (csr_segments.c)."""
+    blocks, rows = steps.shape
+    given, longest = pointer(steps, "int64_t *"), int(steps.max(initial=0))
+    segments = np.empty(lib.sp_count_csr_segments(given, steps.size, limit), SEGMENT)
+    start, part_start = np.empty(steps.size, np.int64), np.empty(panels * parts, np.int64)
+    part_segment = np.empty(panels * parts + 1, np.int32)
+    scratch = np.empty(panels * (blocks + 1) + longest + 2 + rows, np.int64)
+    ordered = np.empty(steps.size, np.int32)
+    sizes = rows, blocks, panels, parts
+    source = ffi.new("sp_csr_rows *", (*sizes, pointer(panel, "int64_t *"), given, longest, limit))
+    lib.sp_order_csr(
+        *(source, pointer(scratch, "int64_t *"), pointer(ordered, "int32_t *")),
+        *(pointer(start, "int64_t *"), pointer(segments, "sp_csr_segment *")),
+        *(pointer(part_segment, "int32_t *"), pointer(part_start, "int64_t *")),
+    )
+    return _Order(start, segments, part_segment, part_start)
 
 
 def _fill(
@@ -217,16 +232,3 @@ def _deal(count: I64, panels: int, together: int) -> I64:
     panel = np.empty(units, np.int64)
     panel[np.argsort(-fullness, kind="stable")] = np.arange(units) % panels
     return np.repeat(panel, together)[: len(count)]
-
-
-def _split_long(segments: Array, panel: I64, limit: int) -> tuple[Array, I64]:
-    """Cut segments into parts of at most `limit` steps."""
-    parts = np.maximum(1, -(-segments["steps"] // limit))
-    if (parts == 1).all():
-        return segments, panel
-    result = np.repeat(segments, parts)
-    number = np.arange(len(result)) - np.repeat(np.cumsum(parts) - parts, parts)
-    result["first"] &= number == 0
-    result["last"] &= number == np.repeat(parts, parts) - 1
-    result["steps"] = np.minimum(result["steps"] - number * limit, limit)
-    return result, np.repeat(panel, parts)
