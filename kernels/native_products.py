@@ -235,11 +235,11 @@ def _window_nanoseconds(rows: Array, x_max: int) -> float:
 
 def _describe(use: CData) -> str:
     """E.g. "windows of 8 97%, of 4 2%, int16 1%": shares of the weights."""
-    vectors = list(use.vectors)
-    total = sum(vectors)
-    percent = [round(100 * (count / total)) for count in vectors]
-    sizes = [size for size in range(len(vectors) - 1, 0, -1) if vectors[size]]
-    parts = [f"of {size} {percent[size]}%" for size in sizes]
-    if vectors[0]:
-        parts.append(f"int16 {percent[0]}%")
+    vectors = [*enumerate(use.vectors)]
+    total = sum([count for _, count in vectors])
+    parts = [
+        f"{f'of {size}' if size else 'int16'} {round(100 * (count / total))}%"
+        for size, count in reversed(vectors)
+        if count
+    ]
     return "windows " + ", ".join(parts)

@@ -130,5 +130,4 @@ def fold_zero_point(bias: Array, weight: Array, x_zero_point: int) -> Array:
     """
     if x_zero_point == 0:  # nearly always behind a Relu
         return bias.copy()
-    folded = bias.astype(np.int64) - x_zero_point * count_weights(weight).sums
-    return folded.astype(np.uint32).view(np.int32)
+    return bias - (x_zero_point * count_weights(weight).sums).astype(np.int32)  # wraps

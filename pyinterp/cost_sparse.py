@@ -85,7 +85,9 @@ def memory_seconds(spec: Spec, shapes: Sequence[Shape], weight_format: str) -> f
         weights = count_weights(spec.weight)
         entries = weights.blocks if weight_format == "block_s8" else count_nonzeros(spec.weight)
         entry_bytes = entries * ENTRY_BYTES[weight_format]
-        more_blocks = _lanes(spec, shapes[0], entries, 1) / WIDTH - 1
-        again = max(0.0, more_blocks) * max(0, entry_bytes - ENTRY_BYTES_IN_CACHE)
-        seconds += entry_bytes / ENTRY_BYTES_PER_SECOND + again / CACHED_ENTRY_BYTES_PER_SECOND
+        seconds += entry_bytes / ENTRY_BYTES_PER_SECOND
+        if entry_bytes > ENTRY_BYTES_IN_CACHE:
+            more_blocks = max(0.0, _lanes(spec, shapes[0], entries, 1) / WIDTH - 1)
+            again = more_blocks * (entry_bytes - ENTRY_BYTES_IN_CACHE)
+            seconds += again / CACHED_ENTRY_BYTES_PER_SECOND
     return seconds

@@ -129,6 +129,18 @@ static int find_pairs(const int8_t *value, int count, int limit, struct memory m
     return pairs;
 }
 
+/* The sums that find_pairs() leaves, from the slots that it found. */
+static void sum_pairs(const int8_t *value, const int32_t *slot, int count, int pairs,
+                      struct memory m)
+{
+    for (int negative = 0; negative < 2; negative++)
+        memset(m.sums + m.capacity * (size_t)negative, 0, (size_t)pairs * sizeof *m.sums);
+    for (int i = 0; i < count; i++) {
+        const size_t negative = value[i] < 0;
+        m.sums[m.capacity * negative + (size_t)(slot[i] >> 1)] += size_of(value[i]);
+    }
+}
+
 /* ---- windows ---- */
 
 /* Orders items by what they add to any sum at most. Returns the largest sum of all of them. */
@@ -207,7 +219,10 @@ static int cheapest(const int64_t *windows, sp_window_costs costs)
 }
 
 /* Some segments tell which size serves best: every so many-th one. */
-static int sample_step(int segments) { return SP_MAX(segments / SAMPLE, 1); }
+static int in_sample(int segment, int segments)
+{
+    return segment % SP_MAX(segments / SAMPLE, 1) == 0;
+}
 
 /* Adds to how many windows of each size there would be. */
 SP_INLINE void count_sizes(int count, int kinds, int limit, unsigned sizes, struct memory m,
@@ -227,18 +242,22 @@ int sp_pair_up(const int8_t *value, const int64_t *count, int segments, int limi
     struct memory m = divide_memory(scratch, (size_t)capacity);
     int64_t windows[SP_CSR_LARGEST_WINDOW + 1] = {0}, at = 0;
     for (int i = 0; i < segments; at += count[i++])
-        if (i % sample_step(segments) == 0) {
-            const int n = (int)count[i], pairs = find_pairs(value + at, n, limit, m, slot + at);
+        if (in_sample(i, segments)) {
+            const int pairs = find_pairs(value + at, (int)count[i], limit, m, slot + at);
             count_sizes(pairs, 2, limit, costs.sizes, m, windows);
+            steps[i] = pairs;
         }
     const int size = cheapest(windows, costs);
     int32_t *place = m.sums + 2 * m.capacity; /* pairs have two kinds of four */
     at = 0;
     for (int i = 0; i < segments; at += count[i++]) {
-        const int n = (int)count[i], pairs = find_pairs(value + at, n, limit, m, slot + at);
+        const int n = (int)count[i], known = in_sample(i, segments);
+        const int pairs = known ? (int)steps[i] : find_pairs(value + at, n, limit, m, slot + at);
         steps[i] = pairs;
         if (size == 1)
             continue;
+        if (known)
+            sum_pairs(value + at, slot + at, n, pairs, m);
         const int64_t most = order_items(pairs, 2, m);
         const int made = count_windows(pairs, 2, most, size, limit, m);
         place_items(pairs, size, made, m, place);
@@ -270,7 +289,7 @@ int sp_window_blocks(const int8_t *block, const int64_t *count, int segments, in
     struct memory m = divide_memory(scratch, (size_t)capacity);
     int64_t windows[SP_CSR_LARGEST_WINDOW + 1] = {0}, at = 0;
     for (int i = 0; i < segments; at += count[i++])
-        if (i % sample_step(segments) == 0) {
+        if (in_sample(i, segments)) {
             sum_blocks(block + 4 * at, (int)count[i], m);
             count_sizes((int)count[i], 4, limit, costs.sizes, m, windows);
         }
