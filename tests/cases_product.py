@@ -109,6 +109,8 @@ def _conv_f32() -> list[Case]:
         conv_f32("residual, 1x1, Relu", (1, 40, 7, 7), 16, (1, 1), residual=True, lo=0.0),
         conv_f32("one pixel", (3, 40, 1, 1), 17, pads=pads),
         conv_f32("large K", (1, 130, 4, 4), 34, pads=pads),
+        conv_f32("large K, more sums than wait", (1, 330, 9, 13), 410, (1, 1), residual=True),
+        conv_f32("large K, uneven blocks of pixels", (1, 40, 15, 15), 400, pads=pads, lo=0.0),
         conv_f32("half zeros", x, 12, pads=pads, sparsity=0.5),
         conv_f32("90% zeros, 3x3", (1, 33, 9, 13), 20, pads=pads, sparsity=0.9),
         conv_f32(

@@ -1,18 +1,20 @@
 /* Dense float32 convolution, nhwc: a matrix product of gathered patches and packed weights.
  *
  * A task is a block of pixels and a range of panels. It goes through K in blocks that keep the
- * patches and a panel's weights in the L2 cache; sums wait in scratch memory between K blocks. The
- * order of summation follows from K alone, so that results do not depend on threads. */
+ * patches and a panel's weights in the L2 cache; sums wait in scratch memory between K blocks, of
+ * no more panels than stay in the L2 cache, too. The order of summation follows from K alone, so
+ * that results do not depend on threads. */
 #include "conv_f32.h"
 #include "operators.h"
 #include "ukernels.h"
 
 enum {
     K_BLOCK = 320,
-    ROW_BLOCK = 56,
-    LINE = 16,     /* floats a cache line */
-    L1_WAY = 1024, /* floats; 64 sets of lines */
-    L1_WAYS = 8    /* at least */
+    ROW_BLOCK = 112, /* pixels at most, about */
+    WAITING = 40960, /* sums between K blocks: 160 KB */
+    LINE = 16,       /* floats a cache line */
+    L1_WAY = 1024,   /* floats; 64 sets of lines */
+    L1_WAYS = 8      /* at least */
 };
 
 struct job {
@@ -21,6 +23,7 @@ struct job {
     const struct sp_ukernel_entry *ukernel;
     int k, k_blocks, k_block; /* patch length; its blocks, the last one may be shorter */
     int columns, panels;      /* of one group */
+    int waiting;              /* panels whose sums wait between K blocks */
     int64_t pixels, pixel_blocks;
     int rows;         /* pixels of a block, a multiple of mr */
     int panel_ranges; /* tasks that share a block of pixels */
@@ -40,8 +43,10 @@ static struct job plan_job(const sp_conv_f32 *p, int threads)
     j.columns = s->out_c / s->groups;
     j.panels = (j.columns + nr - 1) / nr;
     j.pixels = (int64_t)s->batch * s->out_h * s->out_w;
-    j.rows = SP_MAX(ROW_BLOCK / mr, 1) * mr;
+    const int64_t blocks = SP_MAX((j.pixels + ROW_BLOCK - 1) / ROW_BLOCK, 1);
+    j.rows = SP_ROUND_UP(SP_MAX((int)((j.pixels + blocks - 1) / blocks), 1), mr);
     j.pixel_blocks = (j.pixels + j.rows - 1) / j.rows;
+    j.waiting = SP_MIN(j.panels, SP_MAX(WAITING / (j.rows * nr), 1));
     /* few blocks do not divide evenly among threads */
     int uneven = j.pixel_blocks % threads != 0 && j.pixel_blocks < 4 * threads;
     j.panel_ranges = uneven ? SP_MIN(threads, j.panels) : 1;
@@ -59,11 +64,11 @@ static size_t patch_floats(const struct job *j)
     return j->direct ? 0 : (size_t)j->rows * j->patch_stride;
 }
 
-/* All panels' sums where K has several blocks, else one tile. */
+/* Waiting sums where K has several blocks, else one tile. */
 static size_t sum_floats(const struct job *j)
 {
     size_t panel = (size_t)j->rows * (size_t)j->ukernel->nr;
-    return j->k_blocks > 1 ? (size_t)j->panels * panel : panel;
+    return j->k_blocks > 1 ? (size_t)j->waiting * panel : panel;
 }
 
 static int is_depthwise(const sp_conv_shape *s)
@@ -131,7 +136,7 @@ static void run_tile(const struct job *j, struct place at, const float *a, float
         finish_columns(&finish, sums, nr, at.rows, j->columns - column);
 }
 
-/* All tiles of one panel and one block of K. */
+/* All tiles of one panel and one block of K. sums: the panel's. */
 static void run_panel(const struct job *j, struct place at, int rows, const float *a, float *sums)
 {
     const int mr = j->ukernel->mr, nr = j->ukernel->nr;
@@ -139,7 +144,7 @@ static void run_panel(const struct job *j, struct place at, int rows, const floa
     for (int row = 0; row < rows; row += mr) {
         at.pixel = first + row;
         at.rows = SP_MIN(mr, rows - row);
-        size_t tile = j->k_blocks > 1 ? (size_t)(at.panel * j->rows + row) * (size_t)nr : 0;
+        size_t tile = j->k_blocks > 1 ? (size_t)row * (size_t)nr : 0;
         run_tile(j, at, a + (size_t)row * j->patch_stride, sums + tile);
     }
 }
@@ -156,6 +161,20 @@ static const float *find_patches(const struct job *j, struct place at, int rows,
     return scratch;
 }
 
+/* Panels [at.panel, end) in all blocks of K. */
+static void run_panels(const struct job *j, struct place at, int end, float *patches, float *sums)
+{
+    const int first = at.panel, rows = (int)SP_MIN(j->rows, j->pixels - at.pixel);
+    const size_t panel_sums = (size_t)j->rows * (size_t)j->ukernel->nr;
+    for (at.k_block = 0; at.k_block < j->k_blocks; at.k_block++) {
+        const float *a = find_patches(j, at, rows, patches);
+        for (at.panel = first; at.panel < end; at.panel++) {
+            size_t panel = j->k_blocks > 1 ? (size_t)(at.panel - first) * panel_sums : 0;
+            run_panel(j, at, rows, a, sums + panel);
+        }
+    }
+}
+
 static void run_task(void *argument, int task, int thread)
 {
     const struct job *j = argument;
@@ -167,14 +186,10 @@ static void run_task(void *argument, int task, int thread)
         .group = (int)(block / j->pixel_blocks),
         .pixel = block % j->pixel_blocks * j->rows,
     };
-    const int64_t first = at.pixel;
-    const int rows = (int)SP_MIN(j->rows, j->pixels - first);
-    for (at.k_block = 0; at.k_block < j->k_blocks; at.k_block++) {
-        const float *a = find_patches(j, at, rows, patches);
-        at.panel = j->panels * range / j->panel_ranges;
-        for (; at.panel < j->panels * (range + 1) / j->panel_ranges; at.panel++)
-            run_panel(j, at, rows, a, sums);
-    }
+    const int end = j->panels * (range + 1) / j->panel_ranges;
+    const int together = j->k_blocks > 1 ? j->waiting : j->panels;
+    for (at.panel = j->panels * range / j->panel_ranges; at.panel < end; at.panel += together)
+        run_panels(j, at, SP_MIN(at.panel + together, end), patches, sums);
 }
 
 void sp_op_conv_f32(const void *params, const sp_context *context)
