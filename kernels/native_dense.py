@@ -20,7 +20,7 @@ from .native_elementwise import check_size, fill_shape
 from .native_products import largest_activation, pack_product
 from .packing_depthwise import output_rows, pack_depthwise, pairs_fit
 from .step import Array, ArraySpec, Layout, Shape, in_layout
-from .sums import extremes, fold_zero_point
+from .sums import extremes, fold_zero_point, reach
 
 EPILOGUE_SLACK = 64  # SP_EPILOGUE_SLACK in csrc/epilogue/epilogue.h
 
@@ -49,15 +49,28 @@ def folded_bias(weight: Array, bias: fs.I32, x_zero_point: int) -> fs.I32:
 
 
 def fits_int32(spec: fs.ConvS8) -> bool:
-    """Whether the epilogue's values fit int32 when they are rounded, whatever the sums are."""
-    half = bool(extremes(spec.multiplier)[1] <= 0.5)  # |sum| <= 2^31
-    if spec.residual is None:
-        return half
+    """Whether the epilogue's values fit int32 when they are rounded, whatever the inputs are."""
     residual = spec.residual
-    factors = [residual.multiplier]
-    if residual.conv_output is not None:
-        factors.append(residual.conv_multiplier)
-    return half and max(factors) < 2**20  # of values below 2^8
+    if residual is not None:
+        factors = [residual.multiplier]
+        if residual.conv_output is not None:
+            factors.append(residual.conv_multiplier)
+        if max(factors) >= 2**20:  # of values below 2^8
+            return False
+    return _scaled_sums_fit(spec)
+
+
+def _scaled_sums_fit(spec: fs.ConvS8) -> bool:
+    """Whether every `sum * multiplier` lies within 2^30."""
+    if extremes(spec.multiplier)[1] <= 0.5:  # |sum| <= 2^31
+        return True
+    # A channel whose weights are all zero may have any scale: its sum is its bias.
+    least, most = reach(
+        spec.weight, -spec.x_zero_point, largest_activation(spec) - spec.x_zero_point
+    )
+    farthest = np.maximum(np.abs(spec.bias + least), np.abs(spec.bias + most))
+    scaled = np.minimum(farthest, 2**31) * spec.multiplier.astype(np.float64)  # sums wrap
+    return bool((scaled <= 2**30).all())
 
 
 def fill_epilogue(epilogue: CData, spec: fs.ConvS8, bias: fs.I32) -> list[Array]:

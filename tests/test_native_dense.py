@@ -153,13 +153,41 @@ def test_only_multipliers_that_keep_sums_in_int32_are_said_to_fit() -> None:
     added = conv_s8("added", (1, 4, 3, 3), 3, residual="quantized").spec
     assert isinstance(spec, fs.ConvS8) and isinstance(added, fs.ConvS8) and added.residual
     small = np.array([0.5, 2**-30, 0.1], np.float32)
-    large = np.nextafter(small, np.float32(1))
     assert native_dense.fits_int32(replace(spec, multiplier=small))
-    assert not native_dense.fits_int32(replace(spec, multiplier=large))
     assert native_dense.fits_int32(replace(added, multiplier=small))
     for name in ("multiplier", "conv_multiplier"):
         residual = replace(added.residual, **{name: np.float32(2**21)})
         assert not native_dense.fits_int32(replace(added, multiplier=small, residual=residual))
+
+
+@pytest.mark.parametrize(
+    ("multiplier", "bias", "weights", "x_zero_point", "fits"),
+    [
+        (0.5, -(2**31), 127, 0, True),
+        (np.nextafter(np.float32(0.5), np.float32(1)), -(2**31), 0, 0, False),
+        (1000, 2**20, 0, 0, True),  # no weights, whose scale says nothing
+        (1000, 2**21, 0, 0, False),
+        (900, 0, 127, 0, True),  # 36 weights of 127 times 255
+        (1000, 0, 127, 0, False),
+        (1000, 0, -127, 0, False),
+        (1800, 0, 127, 127, True),
+        (1800, 0, 127, 0, False),
+        (0.6, 2**31 - 1, 127, 0, False),  # wraps
+        (np.inf, 1, 0, 0, False),
+        (np.nan, 0, 0, 0, False),
+    ],
+)
+def test_how_far_sums_reach_counts_for_large_multipliers(
+    multiplier: float, bias: int, weights: int, x_zero_point: int, fits: bool
+) -> None:
+    case = conv_s8("plain", (1, 4, 3, 3), 3, x_zp=x_zero_point)
+    assert isinstance(case.spec, fs.ConvS8)
+    weight = np.zeros_like(case.spec.weight)
+    weight[1] = weights
+    biases, multipliers = np.zeros(3, np.int32), np.full(3, 0.01, np.float32)
+    biases[1], multipliers[1] = bias, multiplier
+    spec = replace(case.spec, weight=weight, bias=biases, multiplier=multipliers)
+    assert native_dense.fits_int32(spec) == fits
 
 
 def test_detail_names_the_micro_kernel() -> None:
