@@ -280,6 +280,8 @@ def _improve(problem: _Problem, chosen: list[Option]) -> list[Option]:
             before = best = chosen[i]
             least = before.seconds + around(i, before.layout)
             for option in problem.options[i]:
+                if option is before:
+                    continue
                 total = option.seconds + around(i, option.layout)
                 if total < least:
                     best, least = option, total
