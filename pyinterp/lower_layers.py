@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from .accumulator import fit_accumulator
 from .lower_float import as_images, bias_vector, is_layer, layer_weight, layer_window
 from .lower_moves import requantized
 from .lower_values import Operand, QuantizedValues, Target, ratio
-from .lowered import Operation, check_accumulator
+from .lowered import Operation
 from .model import Array, Node
 from .ops.fused_spec import (
     I32,
@@ -56,8 +57,7 @@ def quantized_layer(v: QuantizedValues, target: Target, core: Node) -> ConvS8 | 
         v.range(target),
         x_max=x.storage.hi,
     )
-    check_accumulator(spec, x.storage.lo, x.storage.hi, core.label)
-    return spec
+    return fit_accumulator(spec, x.storage.lo, x.storage.hi, core.label)
 
 
 def _bias(v: QuantizedValues, core: Node, x_scale: float, w_scale: Array) -> I32 | None:

@@ -9,11 +9,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .errors import QuantizationError
 from .kernels.step import ArraySpec
-from .kernels.sums import count_weights, extremes, reach
 from .model import Array, Node
-from .ops.fused_spec import ConvS8, GemmS8, Spec
+from .ops.fused_spec import Spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +63,3 @@ class Lowered:
     constants: Mapping[str, Array] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     tables: Mapping[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
-
-
-def check_accumulator(spec: ConvS8 | GemmS8, x_lo: int, x_hi: int, label: str) -> None:
-    """Refuse weights whose exact sum could leave int32 for some input in [x_lo, x_hi].
-
-    This is the only condition that refuses a model: every backend refuses the same ones.
-    Raises QuantizationError naming the layer and the channel.
-    """
-    low, high = x_lo - spec.x_zero_point, x_hi - spec.x_zero_point
-    counts = count_weights(spec.weight)
-    furthest = max(abs(low), abs(high)) * (counts.most - counts.least)
-    if furthest + max(map(abs, extremes(spec.bias))) < 2**31:
-        return  # nearly always, and quicker to find than what each channel can reach
-    least, most = reach(spec.weight, low, high)
-    bias = spec.bias.astype(np.int64)
-    smallest, largest = bias + least, bias + most
-    bad = ((largest > 2**31 - 1) | (smallest < -(2**31))).nonzero()[0]
-    if bad.size:
-        channel = int(bad[0])
-        raise QuantizationError(
-            f"{label!r}, output channel {channel}: its sum can reach "
-            f"{int(smallest[channel])}..{int(largest[channel])}, beyond int32"
-        )
