@@ -34,10 +34,11 @@ static struct memory divide_memory(int32_t *scratch, size_t capacity)
 /* order: the numbers of `count` items, largest first, equal ones as they come. */
 static void sort_falling(const int32_t *size, int count, int32_t *order)
 {
-    int start[LARGEST + 2] = {0};
+    int start[LARGEST + 2];
     int32_t largest = 0;
     for (int i = 0; i < count; i++)
         largest = SP_MAX(largest, size[i]);
+    memset(start, 0, (size_t)(largest + 2) * sizeof *start);
     for (int i = 0; i < count; i++)
         start[largest - size[i] + 1]++;
     for (int i = 0; i < largest; i++)
@@ -77,34 +78,29 @@ struct left_over {
 };
 
 /* The smallest ones of the larger group: these can be joined most easily. */
-static struct left_over find_left_over(const int8_t *value, int count)
+static void find_left_over(const int8_t *value, int count, struct left_over *left)
 {
-    int32_t even[256] = {0}, odd[256] = {0}, negative = 0; /* how often each byte is there */
-    int i = 0;
-    for (; i + 2 <= count; i += 2) {
-        even[(uint8_t)value[i]]++;
-        odd[(uint8_t)value[i + 1]]++;
-    }
-    if (i < count)
-        even[(uint8_t)value[i]]++;
+    int32_t times[256] = {0}, negative = 0; /* that each byte is there */
+    for (int i = 0; i < count; i++)
+        times[(uint8_t)value[i]]++;
     for (int byte = 128; byte < 256; byte++)
-        negative += even[byte] + odd[byte];
-    struct left_over left = {.sign = 2 * negative > count};
-    left.count = left.sign ? 2 * negative - count : count - 2 * negative;
-    for (int before = left.count; before > 0;) {
-        const int size = ++left.largest;
-        const uint8_t byte = (uint8_t)(left.sign ? -size : size);
-        before -= even[byte] + odd[byte];
-        left.start[size] = before;
+        negative += times[byte];
+    left->sign = 2 * negative > count;
+    left->count = left->sign ? 2 * negative - count : count - 2 * negative;
+    left->largest = 0;
+    for (int before = left->count; before > 0;) {
+        const int size = ++left->largest;
+        before -= times[(uint8_t)(left->sign ? -size : size)];
+        left->start[size] = before;
     }
-    return left;
 }
 
 /* The slot of each of a segment's values, 2 * pair + place in it, and each pair's sums of either
  * sign. Returns the number of pairs. */
 static int find_pairs(const int8_t *value, int count, int limit, struct memory m, int32_t *slot)
 {
-    struct left_over left = find_left_over(value, count);
+    struct left_over left;
+    find_left_over(value, count, &left);
     int negatives = 0, positives = 0;
     for (int i = 0; i < count; i++) {
         const int negative = value[i] < 0, own = left.sign ? -value[i] : value[i];
