@@ -24,7 +24,7 @@ from ..session import Session, resolve_backend
 from .machine import INTEGER_MIXES, describe, pinned, resident_bytes
 from .peers import load_peer, peer_version, prepare_peer, try_peer
 from .rounds import SETTLE, Contestant, blas_threads, interleave
-from .subjects import Subject, subject
+from .subjects import Subject, Wanted, subject
 
 Progress: TypeAlias = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 Check: TypeAlias = Literal[
@@ -44,6 +44,7 @@ class Settings:
     batch: int = 1
     seconds: float = 2.0
     data: str | None = None
+    shapes: Sequence[tuple[str, tuple[int, ...]]] = ()
     pin: bool = True
     seed: int = 0
 
@@ -170,7 +171,7 @@ class _Bench:
         before, start = resident_bytes(), perf_counter()
         if engine in OURS:
             session = Session(path, resolve_backend(engine), threads)  # type: ignore[arg-type]
-            integer = is_integer(session)
+            integer = is_integer(session, item.shapes)
             run = _runner(session)
         else:
             try:
@@ -224,9 +225,9 @@ def run_bench(models: Sequence[str], settings: Settings, progress: Progress) -> 
         bench = _Bench(settings, progress, Path(scratch))
         with progress("building models", len(models)) as advance:
             subjects = []
+            wanted = Wanted(settings.batch, settings.data, settings.shapes, settings.seed)
             for number, spec in enumerate(models):
-                arguments = (settings.batch, settings.data, settings.seed)
-                subjects.append(subject(spec, number, Path(scratch), *arguments))
+                subjects.append(subject(spec, number, Path(scratch), wanted))
                 advance(1)
         machine = describe(settings.seed)
         entries = [e for threads in settings.threads for e in bench.contest(subjects, threads)]

@@ -12,7 +12,7 @@ from ..formats import load, save
 from ..image_data import images
 from ..model import Array, Model
 from ..noise import noise_feeds
-from ..summary import Summary, default_shapes, summarize
+from ..summary import Summary, input_shapes, summarize
 from . import zoo
 
 Feeds = dict[str, Array]
@@ -36,13 +36,23 @@ class Subject:
         return {name: array.shape for name, array in self.feeds[0].items()}
 
 
-def subject(
-    spec: str, number: int, folder: Path, batch: int, data: str | None, seed: int
-) -> Subject:
-    """The model that `spec` names (a file, or `zoo:NAME`), its files in `folder` where it has none.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the inputs are to be.
 
-    data: images to run on; without, the embedded ones for the embedded model, else noise.
+    data: images to run on; without, the embedded ones for the embedded model, else seeded noise.
+    shapes: as `input_shapes` takes them.
     """
+
+    batch: int
+    data: str | None
+    shapes: Sequence[tuple[str, tuple[int, ...]]]
+    seed: int
+
+
+def subject(spec: str, number: int, folder: Path, wanted: Wanted) -> Subject:
+    """The model that `spec` names (a file, or `zoo:NAME`), its files in `folder` where it has
+    none."""
     if spec.startswith("zoo:"):
         model = zoo.build(spec[4:])
         path = folder / f"{number}.sparing"
@@ -55,21 +65,23 @@ def subject(
     if path.suffix.lower() != ".onnx":
         onnx = folder / f"{number}.onnx"
         save(model, onnx)
-    feeds, source = _feeds(model, name, batch, data, seed)
+    feeds, source = _feeds(model, name, wanted)
     summary = summarize(model, {n: array.shape for n, array in feeds[0].items()})
     return Subject(name, path, onnx, feeds, source, summary)
 
 
-def _feeds(
-    model: Model, name: str, batch: int, data: str | None, seed: int
-) -> tuple[list[Feeds], str]:
+def _feeds(model: Model, name: str, wanted: Wanted) -> tuple[list[Feeds], str]:
+    data, batch = wanted.data, wanted.batch
     if data is not None:
+        if wanted.shapes:
+            raise InputError("expected images to run on or shapes of noise, got both")
         return list(_images(model, data, batch)), data
-    if name.split(":")[0] == "resnet8":
+    if name.split(":")[0] == "resnet8" and not wanted.shapes:
         with as_file(files("sparing.assets") / "fashion_mnist.npz") as path:
             return list(_images(model, str(path), batch)), "Fashion-MNIST"
-    shapes = default_shapes(model, batch)
-    return [noise_feeds(model.inputs, shapes, seed + i) for i in range(SAMPLES)], "noise"
+    shapes = input_shapes(model, batch, wanted.shapes)
+    feeds = [noise_feeds(model.inputs, shapes, wanted.seed + i) for i in range(SAMPLES)]
+    return feeds, "noise"
 
 
 def _images(model: Model, source: str, batch: int) -> Iterator[Feeds]:

@@ -72,9 +72,9 @@ def same_isa_afterwards() -> Iterator[None]:
         native.force_isa(before)
 
 
-def is_integer(session: Session) -> bool:
+def is_integer(session: Session, shapes: Mapping[str, Sequence[int]] | None = None) -> bool:
     """Whether every layer computes in integers, so that the outputs must be the same bits."""
-    return all(step.operator != "ConvF32" for step in session.explain().steps)
+    return all(step.operator != "ConvF32" for step in session.explain(shapes).steps)
 
 
 def check_float(model: Model, target: Target, feeds: Mapping[str, Array]) -> Check:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .cost import macs
+from .errors import InputError
 from .lower import lower
 from .lowered import Operation, ReferenceOp, View
 from .model import Array, Model
@@ -80,6 +81,35 @@ def default_shapes(model: Model, batch: int = 1) -> dict[str, tuple[int, ...]]:
         )
         for info in model.inputs
     }
+
+
+def input_shapes(
+    model: Model, batch: int = 1, given: Sequence[tuple[str, tuple[int, ...]]] = ()
+) -> dict[str, tuple[int, ...]]:
+    """Input shapes: the given ones (of the only input under the name ""), else the model's own with
+    `batch` for a first dimension that is free.
+
+    Raises InputError where a name is not of an input, or another dimension is free.
+    """
+    names = [info.name for info in model.inputs]
+    chosen = {}
+    for name, shape in given:
+        if name not in names and (name or len(names) != 1):
+            raise InputError(
+                f"shape {name or 'x'.join(map(str, shape))!r}: expected NAME=SHAPE with one of the "
+                f"inputs {', '.join(names)}"
+            )
+        chosen[name or names[0]] = shape
+    for info in model.inputs:
+        own = info.shape
+        if info.name not in chosen and (
+            own is None or any(not isinstance(d, int) for d in own[1:])
+        ):
+            raise InputError(
+                f"input {info} leaves its size open: give a shape, as in --shape "
+                f"{info.name}=1x3x224x224"
+            )
+    return {**default_shapes(model, batch), **chosen}
 
 
 def summarize(model: Model, shapes: Mapping[str, Sequence[int]] | None = None) -> Summary:

@@ -217,6 +217,55 @@ def test_explain_lists_the_plan(small: str, capsys: CAPTURE) -> None:
     assert "stem" in capsys.readouterr().out
 
 
+@pytest.fixture
+def of_any_size(tmp_path: Path) -> str:
+    """The network for images of any size, as Paddle2ONNX writes that."""
+    proto = residual_net()
+    for dim in proto.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dim.dim_param = "?"
+    path = tmp_path / "any.onnx"
+    path.write_bytes(proto.SerializeToString())
+    return str(path)
+
+
+def test_a_shape_tells_the_size_that_a_model_leaves_open(
+    of_any_size: str, photos: str, tmp_path: Path, capsys: CAPTURE
+) -> None:
+    for command in (["info"], ["explain"], ["bench", "--backends", "numpy"]):
+        assert main([*command, of_any_size]) == 2
+        assert "give a shape, as in --shape input=1x3x224x224" in capsys.readouterr().err
+    shape = ["--shape", "input=2x3x12x10"]
+    found = output_of(["explain", of_any_size, *shape], capsys)
+    want = sparing.Session(of_any_size).explain({"input": (2, 3, 12, 10)})
+    assert [s["output_shape"] for s in found["steps"]] == [list(s.output_shape) for s in want.steps]
+    small, large = (
+        output_of(["info", of_any_size, "--shape", text], capsys)["macs"]
+        for text in ("1x3x8x8", "1x3x16x16")
+    )
+    assert 3.5 * small < large < 4 * small
+    bench = ["bench", of_any_size, "--backends", "numpy", "--seconds", "0.01"]
+    assert output_of([*bench, *shape], capsys)["models"][0]["data"] == "noise"
+    quantized = str(tmp_path / "any.sparing")
+    command = ["compress", of_any_size, "-o", quantized, "--calibration", photos, "--size", "16"]
+    assert output_of(command, capsys)["before"]["macs"] == large
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ("x=1x3x8x8", "shape 'x': expected NAME=SHAPE with one of the inputs input"),
+        ("1x3x8", "does not take an array of shape [1, 3, 8]"),
+        ("1x4x8x8", "does not take an array of shape [1, 4, 8, 8]"),
+    ],
+)
+def test_shapes_that_do_not_fit(
+    shape: str, message: str, of_any_size: str, capsys: CAPTURE
+) -> None:
+    for command in ("info", "explain", "bench"):
+        assert main([command, of_any_size, "--shape", shape]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_export_writes_what_runs_alike(small: str, tmp_path: Path, capsys: CAPTURE) -> None:
     target = str(tmp_path / "out.onnx")
     assert main(["export", small, "-o", target]) == 0
@@ -301,6 +350,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
         ["run", "net.onnx", "x.npy", "--mean", "a,b"],
         ["compress", "net.onnx"],
         ["explain", "net.onnx", "--batch", "-1"],
+        ["explain", "net.onnx", "--shape", "input=1x3xN"],
         ["demo", "--images", "many"],
     ],
 )

@@ -70,10 +70,10 @@ def test_names_shapes_and_metadata() -> None:
 
 
 def test_unknown_dimensions_and_ranks() -> None:
-    info = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, -1, "N", 3])
+    info = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, -1, "N", 3, "?"])
     rankless = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     model = read_onnx(tiny([add_node("x", "x")], inputs=[info], outputs=[rankless]))
-    assert model.inputs[0].shape == (None, None, "N", 3)
+    assert model.inputs[0].shape == (None, None, "N", 3, None)
     assert model.outputs[0].shape is None
 
 

@@ -53,6 +53,22 @@ def image_size(text: str) -> int | tuple[int, int]:
     raise argparse.ArgumentTypeError(f"expected 224 or 224x192 (height x width), got {text!r}")
 
 
+def input_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """`NAME=1x3x224x224`, or the shape alone under the name ""."""
+    name, _, shape = text.rpartition("=")
+    return name, tuple(positive(part) for part in shape.split("x"))
+
+
+def add_shapes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--shape",
+        type=input_shape,
+        action="append",
+        default=[],
+        help="[NAME=]1x3x224x224, of an input whose size the model leaves open",
+    )
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
 

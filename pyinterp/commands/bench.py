@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from ..console import print_json, print_table, progress, quiet_stdout
 from . import bench_sweep
-from .arguments import add_json, positive, positive_list, seconds
+from .arguments import add_json, add_shapes, positive, positive_list, seconds
 
 if TYPE_CHECKING:
     from ..bench.harness import Report
@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads", type=positive_list, default=[1], help="e.g. 1,2: a contest each (default: 1)"
     )
     parser.add_argument("--batch", type=positive, default=1, help="images in a batch (default: 1)")
+    add_shapes(parser)
     parser.add_argument(
         "--seconds", type=seconds, default=2.0, help="timed for each contestant (default: 2)"
     )
@@ -79,6 +80,7 @@ def run(parsed: argparse.Namespace) -> int:
         batch=parsed.batch,
         seconds=parsed.seconds,
         data=parsed.data,
+        shapes=parsed.shape,
         pin=not parsed.no_pin,
         seed=parsed.seed,
     )

@@ -25,12 +25,17 @@ Examples:
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..console import bytes_text, print_json, print_table, progress
-from .arguments import add_json, add_preprocessing, positive, preprocessing
+from .arguments import add_json, add_preprocessing, add_shapes, positive, preprocessing
 from .compress_search import add_search, check_search, found_facts, print_found, run_search
+
+if TYPE_CHECKING:
+    from ..image_data import Images
+    from ..model import Model
 
 LIMIT = 256
 
@@ -56,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"sample images to use, spread evenly over all (default: {LIMIT})",
     )
     add_search(parser)
+    add_shapes(parser)
     add_preprocessing(parser)
     add_json(parser)
 
@@ -69,11 +75,12 @@ def run(parsed: argparse.Namespace) -> int:
     searching = check_search(parsed)
     recipe = None if parsed.recipe is None else load_recipe(parsed.recipe)
     model = load(parsed.model)
-    before = _facts(parsed.model)  # first: the output may be the same file
     data = None
     if parsed.calibration is not None:
         options = preprocessing(parsed)
         data = open_images(parsed.calibration, model, options, "calibration").take(parsed.limit)
+    shapes = _input_shapes(model, data, parsed.shape)
+    before = _facts(parsed.model, shapes)  # first: the output may be the same file
     found = None
     if searching and data is not None:
         found = run_search(parsed, model, data)
@@ -82,7 +89,7 @@ def run(parsed: argparse.Namespace) -> int:
         with progress("calibrating", 0 if data is None else len(data)) as advance:
             compressed = apply_recipe(model, recipe, data, advance, parsed.calibration_cache)
     save(compressed, parsed.output)
-    after = _facts(parsed.output)
+    after = _facts(parsed.output, shapes)
     status = 1 if found is not None and found.best is None else 0
     if parsed.json:
         search = {} if found is None else {"search": found_facts(found)}
@@ -125,19 +132,32 @@ def _check_output(output: str) -> None:
         raise InputError(f"cannot save as {output!r}: there is no folder {str(path.parent)!r}")
 
 
-def _facts(path: str) -> dict[str, Any]:
+def _input_shapes(
+    model: Model, data: Images | None, given: Sequence[tuple[str, tuple[int, ...]]]
+) -> dict[str, tuple[int, ...]]:
+    """Of one image, as large as those for calibration where the model leaves its size open."""
+    from ..summary import input_shapes
+
+    own = model.inputs[0].shape
+    if data is not None and (own is None or not all(isinstance(d, int) for d in own[1:])):
+        (batch,) = next(iter(data.take(1))).values()
+        given = given or [(data.name, batch.shape)]
+    return input_shapes(model, given=given)
+
+
+def _facts(path: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
     """Sizes of a model file; from the file, so that they are what the next user gets."""
     from ..formats import load
     from ..session import Session
     from ..summary import summarize
 
     model = load(path)
-    summary = summarize(model)
+    summary = summarize(model, shapes)
     return {
         "file": path,
         "file_bytes": Path(path).stat().st_size,
         "stored_weight_bytes": summary.stored_bytes,
-        "packed_weight_bytes": Session(model, threads=1).explain().weight_bytes,
+        "packed_weight_bytes": Session(model, threads=1).explain(shapes).weight_bytes,
         "macs": summary.macs,
         "nonzero_macs": summary.nonzero_macs,
         "sparsity": summary.sparsity,

@@ -12,7 +12,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ..console import NO_HEADER, bytes_text, print_json, print_table
-from .arguments import add_backend, add_json, positive
+from .arguments import add_backend, add_json, add_shapes, positive
 
 if TYPE_CHECKING:
     from ..explain import Explanation
@@ -24,6 +24,7 @@ PROFILE_RUNS = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="an .onnx or .sparing file")
     parser.add_argument("--batch", type=positive, default=1, help="images in a batch (default: 1)")
+    add_shapes(parser)
     parser.add_argument(
         "--profile",
         action="store_true",
@@ -36,10 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> int:
     from ..formats import load
     from ..session import Session
-    from ..summary import default_shapes
+    from ..summary import input_shapes
 
     model = load(parsed.model)
-    shapes = default_shapes(model, parsed.batch)
+    shapes = input_shapes(model, parsed.batch, parsed.shape)
     session = Session(model, parsed.backend, parsed.threads)
     explanation = session.explain(shapes)
     measured = _profile(session, shapes) if parsed.profile else None

@@ -14,22 +14,24 @@ from dataclasses import asdict
 from typing import Any
 
 from ..console import NO_HEADER, bytes_text, print_json, print_table
-from .arguments import add_json
+from .arguments import add_json, add_shapes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="an .onnx or .sparing file")
+    add_shapes(parser)
     add_json(parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
     from ..formats import load
     from ..session import Session
-    from ..summary import summarize
+    from ..summary import input_shapes, summarize
 
     model = load(parsed.model)
-    summary = summarize(model)
-    explanation = Session(model, threads=1).explain()
+    shapes = input_shapes(model, given=parsed.shape)
+    summary = summarize(model, shapes)
+    explanation = Session(model, threads=1).explain(shapes)
     facts: dict[str, Any] = {
         "file": parsed.model,
         "inputs": [str(info) for info in model.inputs],

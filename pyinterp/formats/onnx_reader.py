@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 OLDEST_OPSET = 7
 METADATA_PREFIX = "sparing."
 DEFAULT_DOMAINS = ("", "ai.onnx")
+UNKNOWN_DIMENSIONS = ("", "?")  # "?": of Paddle2ONNX, for each of them
 
 
 def import_onnx() -> Any:
@@ -231,7 +232,7 @@ def _read_info(info: Any) -> TensorInfo:
 def _read_dimension(dim: Any) -> Dimension:
     if dim.HasField("dim_value"):
         return int(dim.dim_value) if dim.dim_value >= 0 else None
-    return dim.dim_param or None
+    return None if dim.dim_param in UNKNOWN_DIMENSIONS else dim.dim_param
 
 
 def _read_metadata(properties: Iterable[Any]) -> dict[str, Any]:
