@@ -21,6 +21,8 @@ from .ops.fused_spec import (
 )
 from .shapes import Shape, pool_window
 
+HARD_SWISH = ActivationF32("hard_swish", float(np.float32(1 / 6)), 0.5)
+
 
 def reduces_space(graph: GraphIndex, node: Node) -> bool:
     """Whether a ReduceMean of [N, C, H, W] runs over height and width."""
@@ -64,13 +66,14 @@ def float_pool(graph: GraphIndex, node: Node) -> list[Operation] | None:
 
 
 def float_pointwise(graph: GraphIndex, last: Node) -> list[Operation] | None:
-    """Add or Mul with the clamps behind it, an activation, or clamps alone, ending at `last`."""
+    """Add, Mul or Div with the clamps behind it, an activation, or clamps alone, ending at
+    `last`."""
     output = last.outputs[0]
     if graph.facts.dtypes.get(output) != np.float32 or any(last.outputs[1:]):
         return None
     name, lo, hi = graph.skip_clamps(output, shared=True)
     core = last if name == output else graph.absorbable(name)
-    if core is not None and core.op_type in ("Add", "Mul"):
+    if core is not None and core.op_type in ("Add", "Mul", "Div"):
         found = _binary(graph, core, output, lo, hi) or _affine(graph, core, output, lo, hi)
         if found is not None:
             return [found]
@@ -82,13 +85,16 @@ def float_pointwise(graph: GraphIndex, last: Node) -> list[Operation] | None:
 
 def _binary(graph: GraphIndex, core: Node, output: str, lo: float, hi: float) -> Operation | None:
     """None where an operand is constant or is broadcast otherwise than by channel."""
-    if core.op_type == "Mul" and (lo, hi) == (-math.inf, math.inf):
-        silu = _silu(graph, core)
-        if silu:
-            return Operation(core.label, ActivationF32("silu"), (silu,), (output,))
-        gelu = _gelu(graph, core)
-        if gelu:
-            return Operation(core.label, ActivationF32("gelu"), (gelu,), (output,))
+    if _is_product(graph, core) and (lo, hi) == (-math.inf, math.inf):
+        for x, function in (
+            (_silu(graph, core), ActivationF32("silu")),
+            (_gelu(graph, core), ActivationF32("gelu")),
+            (_hard_swish(graph, core), HARD_SWISH),
+        ):
+            if x:
+                return Operation(core.label, function, (x,), (output,))
+    if core.op_type == "Div":
+        return None
     shapes, full = graph.facts.shapes, graph.facts.shapes[output]
     if any(graph.constant(name) is not None for name in core.inputs):
         return None
@@ -116,8 +122,8 @@ def _affine(graph: GraphIndex, last: Node, output: str, lo: float, hi: float) ->
             return None
         x, offset = added
         core = graph.absorbable(x)
-    if core is not None and core.op_type == "Mul":
-        scaled = _channel_constant(graph, core, shape)
+    if core is not None and core.op_type in ("Mul", "Div"):
+        scaled = _channel_factor(graph, core, shape)
         if scaled is not None:
             x, factor = scaled
         elif core is last:
@@ -139,8 +145,20 @@ def _channel_constant(graph: GraphIndex, node: Node, shape: Shape) -> tuple[str,
     return None
 
 
+def _channel_factor(graph: GraphIndex, node: Node, shape: Shape) -> tuple[str, F32] | None:
+    """The same of a Mul, or of a Div by a constant, which becomes its reciprocal."""
+    found = _channel_constant(graph, node, shape)
+    if found is None or node.op_type == "Mul":
+        return found
+    x, divisor = found
+    normal = (np.abs(divisor) >= 2.0**-126) & (np.abs(divisor) <= 2.0**126)
+    return (x, np.float32(1) / divisor) if x == node.inputs[0] and normal.all() else None
+
+
 def _silu(graph: GraphIndex, mul: Node) -> str:
     """x of x * Sigmoid(x), where nothing else reads the sigmoid; "" for other products."""
+    if mul.op_type != "Mul":
+        return ""
     for x, gate in (mul.inputs, mul.inputs[::-1]):
         node = graph.absorbable(gate)
         if node is not None and node.op_type == "Sigmoid" and node.inputs[0] == x:
@@ -150,13 +168,11 @@ def _silu(graph: GraphIndex, mul: Node) -> str:
 
 def _gelu(graph: GraphIndex, mul: Node) -> str:
     """x of x * (Erf(x / sqrt(2)) + 1) * 0.5, in any order; "" for other products."""
-    names, sums, half = _factors(graph, mul), [], 1.0
-    values = []
+    names, half = _factors(graph, mul)
+    sums, values = [], []
     for name in names:
-        constant, node = graph.constant(name), graph.absorbable(name)
-        if constant is not None and constant.size == 1:
-            half *= float(constant.reshape(()))
-        elif node is not None and node.op_type == "Add":
+        node = graph.absorbable(name)
+        if node is not None and node.op_type == "Add":
             sums.append(node)
         else:
             values.append(name)
@@ -172,14 +188,49 @@ def _gelu(graph: GraphIndex, mul: Node) -> str:
     return ""
 
 
-def _factors(graph: GraphIndex, mul: Node) -> list[str]:
-    """What a product of products multiplies."""
-    found = []
-    for name in mul.inputs:
-        inner = graph.absorbable(name)
-        more = inner is not None and inner.op_type == "Mul"
-        found += _factors(graph, inner) if more and inner is not None else [name]
-    return found
+def _hard_swish(graph: GraphIndex, product: Node) -> str:
+    """x of x * Clip(x + 3, 0, 6) / 6, in any order; "" for other products."""
+    names, factor = _factors(graph, product)
+    if len(names) != 2 or abs(factor - 1 / 6) > 1e-7:
+        return ""
+    for x, gate in (names, names[::-1]):
+        clip = graph.absorbable(gate)
+        if clip is None or graph.clamp_bounds(clip) != (0, 6):
+            continue
+        added = graph.absorbable(clip.inputs[0])
+        if added is None or added.op_type != "Add" or x not in added.inputs:
+            continue
+        three = graph.constant(added.inputs[1 - list(added.inputs).index(x)])
+        if three is not None and three.size == 1 and three.reshape(()) == 3:
+            return x
+    return ""
+
+
+def _is_product(graph: GraphIndex, node: Node) -> bool:
+    """Whether it is a Mul, or a Div by a constant number."""
+    if node.op_type != "Div":
+        return node.op_type == "Mul"
+    divisor = graph.constant(node.inputs[1])
+    return divisor is not None and divisor.size == 1 and bool(divisor.all())
+
+
+def _factors(graph: GraphIndex, product: Node) -> tuple[list[str], float]:
+    """What a product of products multiplies, and the product of its constant numbers."""
+    names: list[str] = []
+    factor = 1.0
+    for name in product.inputs:
+        constant, inner = graph.constant(name), graph.absorbable(name)
+        if constant is not None and constant.size == 1:
+            number = float(constant.reshape(()))
+            factor *= (
+                1 / number if product.op_type == "Div" and name == product.inputs[1] else number
+            )
+        elif inner is not None and _is_product(graph, inner):
+            more, number = _factors(graph, inner)
+            names, factor = names + more, factor * number
+        else:
+            names.append(name)
+    return names, factor
 
 
 def _scaled(graph: GraphIndex, name: str) -> tuple[str, float]:
@@ -195,7 +246,7 @@ def _scaled(graph: GraphIndex, name: str) -> tuple[str, float]:
 
 def _activation(node: Node) -> ActivationF32 | None:
     if node.op_type == "HardSwish":
-        return ActivationF32("hard_swish", float(np.float32(1 / 6)), 0.5)
+        return HARD_SWISH
     if node.op_type == "HardSigmoid":
         alpha, beta = (node.attributes.get(k, d) for k, d in (("alpha", 0.2), ("beta", 0.5)))
         a, b = (float(np.float32(value)) for value in (alpha, beta))  # type: ignore[arg-type]

@@ -103,6 +103,21 @@ def network(body: str) -> Model:
         product = g.add("Mul", [x, g.add("Add", [erf, one], "a")], "p")
         y = g.add("LeakyRelu", [g.add("Mul", [product, half], "gelu")], "leaky", alpha=0.2)
         x = g.add("Elu", [g.add("Add", [y, g.add("Tanh", [x], "tanh")], "sum")], "out", alpha=0.5)
+    elif body == "hard_swish":  # written out in two orders; the last one is none
+        x = g.add("MaxPool", [x], "max", kernel_shape=[2, 2])
+        zero, two, three, six = (g.weight(f"c{c}", np.float32(c)) for c in (0, 2, 3, 6))
+        gate = g.add("Clip", [g.add("Add", [x, three], "a"), zero, six], "gate")
+        x = g.add("Div", [g.add("Mul", [x, gate], "p"), six], "one")
+        gate = g.add("Clip", [g.add("Add", [three, x], "b"), zero, six], "gate2")
+        x = g.add("Mul", [g.add("Div", [gate, six], "d"), x], "two")
+        gate = g.add("Clip", [g.add("Add", [x, two], "c"), zero, six], "gate3")
+        x = g.add("Div", [g.add("Mul", [x, gate], "q"), six], "out")
+    elif body == "quotients":
+        x = g.add("MaxPool", [x], "max", kernel_shape=[2, 2])
+        per_channel = g.weight("divisors", g.rng.uniform(1, 2, (6, 1, 1)).astype(np.float32))
+        x = g.add("Tanh", [g.add("Div", [x, per_channel], "d")], "t")
+        x = g.add("Add", [g.add("Div", [x, per_channel], "e"), per_channel], "s")
+        x = g.add("Sigmoid", [g.add("Div", [per_channel, x], "f")], "out")
     elif body == "divided":  # no gelu: the error function is of something else
         two, one = (g.weight(f"c{c}", np.float32(c)) for c in (2, 1))
         erf = g.add("Erf", [g.add("Div", [x, two], "d")], "erf")
@@ -128,6 +143,8 @@ def network(body: str) -> Model:
         ("affine", "ConcatF32 ConvF32 MaxPoolF32 ConvF32 ActivationF32 ConvF32"),
         ("clips", "ActivationF32 ActivationF32 MulF32"),
         ("functions", "ActivationF32 ActivationF32 ActivationF32 AddF32 ActivationF32"),
+        ("hard_swish", "MaxPoolF32 ActivationF32 ActivationF32 ConvF32 MulF32 ConvF32"),
+        ("quotients", "MaxPoolF32 ConvF32 ActivationF32 ConvF32 Div ActivationF32"),
         ("divided", "ActivationF32 ConvF32 Erf"),
     ],
 )
