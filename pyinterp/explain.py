@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .cost import macs_of_output, sparsity
-from .integer_product import IntegerProductStep
+from .integer_product import GroupedProductStep, IntegerProductStep
 from .kernel_choice import Option
 from .lowered import ReferenceOp, View
 from .plan import Plan, PlannedStep
@@ -123,7 +123,7 @@ def _explain_step(plan: Plan, planned: PlannedStep, facts: StepFacts) -> Explain
 
 
 def _kernel(planned: PlannedStep, option: Option) -> str:
-    if isinstance(planned.step, IntegerProductStep):
+    if isinstance(planned.step, (IntegerProductStep, GroupedProductStep)):
         return planned.step.kernel
     return "reference" if option.kernel is None else option.kernel.name
 
@@ -138,8 +138,8 @@ def _note(
     noted = plan.lowered.notes.get(planned.label, "")
     if noted:
         return noted
-    if isinstance(planned.step, IntegerProductStep):
-        return "unfolded into rows for the integer product"
+    if isinstance(planned.step, (IntegerProductStep, GroupedProductStep)):
+        return planned.step.note
     if facts.is_reference:
         return "no kernel for this operator: its reference runs"
     others = [o for o in considered if o is not option]

@@ -16,7 +16,7 @@ from .arena import Interval, place
 from .arena import Layout as ArenaLayout
 from .cost import Costs
 from .errors import ModelError
-from .integer_product import IntegerProductStep, integer_product
+from .integer_product import GroupedProductStep, IntegerProductStep, integer_product
 from .kernel_choice import Option, choose, layouts_of
 from .kernels import memory
 from .kernels.reference import TransposeStep
@@ -60,7 +60,7 @@ class ReferenceOpStep:
             output[...] = result
 
 
-PythonStep: TypeAlias = ReferenceOpStep | IntegerProductStep
+PythonStep: TypeAlias = ReferenceOpStep | IntegerProductStep | GroupedProductStep
 
 
 @dataclass(frozen=True, slots=True)
