@@ -12,7 +12,7 @@ from ..formats import load, save
 from ..image_data import images
 from ..model import Array, Model
 from ..noise import noise_feeds
-from ..summary import Summary, input_shapes, summarize
+from ..summary import Summary, summarize, wanted_shapes
 from . import zoo
 
 Feeds = dict[str, Array]
@@ -41,7 +41,7 @@ class Wanted:
     """What the inputs are to be.
 
     data: images to run on; without, the embedded ones for the embedded model, else seeded noise.
-    shapes: as `input_shapes` takes them.
+    shapes: as `wanted_shapes` takes them.
     """
 
     batch: int
@@ -79,7 +79,7 @@ def _feeds(model: Model, name: str, wanted: Wanted) -> tuple[list[Feeds], str]:
     if name.split(":")[0] == "resnet8" and not wanted.shapes:
         with as_file(files("sparing.assets") / "fashion_mnist.npz") as path:
             return list(_images(model, str(path), batch)), "Fashion-MNIST"
-    shapes = input_shapes(model, batch, wanted.shapes)
+    shapes = wanted_shapes(model, batch, wanted.shapes)
     feeds = [noise_feeds(model.inputs, shapes, wanted.seed + i) for i in range(SAMPLES)]
     return feeds, "noise"
 

@@ -83,7 +83,7 @@ def default_shapes(model: Model, batch: int = 1) -> dict[str, tuple[int, ...]]:
     }
 
 
-def input_shapes(
+def wanted_shapes(
     model: Model, batch: int = 1, given: Sequence[tuple[str, tuple[int, ...]]] = ()
 ) -> dict[str, tuple[int, ...]]:
     """Input shapes: the given ones (of the only input under the name ""), else the model's own with

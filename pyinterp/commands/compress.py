@@ -136,13 +136,14 @@ def _input_shapes(
     model: Model, data: Images | None, given: Sequence[tuple[str, tuple[int, ...]]]
 ) -> dict[str, tuple[int, ...]]:
     """Of one image, as large as those for calibration where the model leaves its size open."""
-    from ..summary import input_shapes
+    from ..summary import wanted_shapes
 
-    own = model.inputs[0].shape
-    if data is not None and (own is None or not all(isinstance(d, int) for d in own[1:])):
-        (batch,) = next(iter(data.take(1))).values()
-        given = given or [(data.name, batch.shape)]
-    return input_shapes(model, given=given)
+    if data is not None and not given:
+        own = model.inputs[0].shape
+        if own is None or not all(isinstance(d, int) for d in own[1:]):
+            (batch,) = next(iter(data.take(1))).values()
+            given = [(data.name, batch.shape)]
+    return wanted_shapes(model, given=given)
 
 
 def _facts(path: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:

@@ -37,10 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> int:
     from ..formats import load
     from ..session import Session
-    from ..summary import input_shapes
+    from ..summary import wanted_shapes
 
     model = load(parsed.model)
-    shapes = input_shapes(model, parsed.batch, parsed.shape)
+    shapes = wanted_shapes(model, parsed.batch, parsed.shape)
     session = Session(model, parsed.backend, parsed.threads)
     explanation = session.explain(shapes)
     measured = _profile(session, shapes) if parsed.profile else None

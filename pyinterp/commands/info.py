@@ -26,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(parsed: argparse.Namespace) -> int:
     from ..formats import load
     from ..session import Session
-    from ..summary import input_shapes, summarize
+    from ..summary import summarize, wanted_shapes
 
     model = load(parsed.model)
-    shapes = input_shapes(model, given=parsed.shape)
+    shapes = wanted_shapes(model, given=parsed.shape)
     summary = summarize(model, shapes)
     explanation = Session(model, threads=1).explain(shapes)
     facts: dict[str, Any] = {
