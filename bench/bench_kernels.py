@@ -28,7 +28,7 @@ from kernel_checks import check_result, from_layout, require, runs, to_layout
 
 from sparing.bench.machine import INTEGER_MIXES
 from sparing.bench.shapes import NETWORKS, Layer, layers
-from sparing.cost_sparse import is_sparse
+from sparing.cost_sparse import SPARSE_FORMATS
 from sparing.kernels.registry import KERNELS, Kernel, available_backends
 from sparing.ops import fused
 from sparing.ops import fused_spec as fs
@@ -150,7 +150,7 @@ def _fits(kernel: Kernel, layer: Layer) -> bool:
         return depthwise
     if kernel.operator in ("winograd_s8", "winograd_f32"):
         return layer.kernel == (3, 3) and layer.stride == 1 and layer.groups == 1
-    sparse = is_sparse(kernel.weight_format)
+    sparse = kernel.weight_format in SPARSE_FORMATS
     dense_s8 = kernel.spec is fs.ConvS8 and not sparse
     return not (pixel or (sparse and layer.groups > 1) or (dense_s8 and depthwise))
 
@@ -205,7 +205,7 @@ def _print_table(request: pytest.FixtureRequest) -> Iterator[None]:
 def bench_kernel(benchmark: Any, kernel: Kernel, what: Layer | Case, threads: int) -> None:
     require(kernel.backend)
     if isinstance(what, Layer):
-        sparsity = SPARSITY if is_sparse(kernel.weight_format) else 0.0
+        sparsity = SPARSITY if kernel.weight_format in SPARSE_FORMATS else 0.0
         what = _layer_case(what, kernel.spec.__name__, sparsity)
     case = what
     if not runs(kernel, case):

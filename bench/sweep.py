@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from ..compression.prune import prune
-from ..cost_sparse import is_sparse
+from ..cost_sparse import SPARSE_FORMATS
 from ..demo_checks import is_integer
 from ..errors import InputError
 from ..formats import load
@@ -38,7 +38,7 @@ from .shapes import NETWORKS, Layer, layers
 from .zoo_graphs import single_layer
 
 SPARSITIES = (0.0, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
-SPARSE = sorted({k.weight_format for k in KERNELS if is_sparse(k.weight_format)})
+SPARSE = sorted({k.weight_format for k in KERNELS if k.weight_format in SPARSE_FORMATS})
 DENSE = sorted({k.weight_format for k in KERNELS if k.weight_format} - set(SPARSE))
 
 Kind: TypeAlias = Literal["dense", "sparse", "chosen"]
@@ -236,7 +236,7 @@ def _kernel_entry(
     if isinstance(spec, fs.ConvS8):
         got = _converted(output, layout, "nchw", settings, want)
         check = "equal" if np.array_equal(got, want) else "NOT EQUAL"
-    kind: Kind = "sparse" if is_sparse(kernel.weight_format) else "dense"
+    kind: Kind = "sparse" if kernel.weight_format in SPARSE_FORMATS else "dense"
     return _Entry(kernel.name, kind, Contestant(lambda _: step.execute([inside], output)), check)
 
 

@@ -9,7 +9,6 @@ run of lanes, with a few useless lanes between rows.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..ops.fused_spec import Window
+from ..records import record
 from .step import SLAB
 
 WIDTH = 64  # lanes of a block
@@ -26,7 +26,7 @@ GATHER_USES = 6  # non-zeros a channel from which a 1x1 convolution's copy pays
 Source: TypeAlias = Literal["in place", "gathered", "planes"]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Lanes:
     """See sp_csr_lanes. total: lanes of a full pass."""
 
@@ -40,7 +40,7 @@ class Lanes:
     total: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Axis:
     """One spatial axis of the planes: positions from one output row (or image) to the next, the
     planes it needs, and how far past an output's own position a tap may reach."""

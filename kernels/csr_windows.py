@@ -4,12 +4,12 @@ holds (csrc/packing/csr_windows.c)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..records import record
 from ._native import lib
 from .native import pointer
 
@@ -26,7 +26,7 @@ BLOCK_COST, BLOCK_WINDOW_COST = 10, 9
 BLOCK_WINDOWS = (2, 4)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Pairing:
     """slot: of each non-zero in its segment, two a pair. steps: pairs of each segment, windows
     filled up with empty pairs. window: pairs a window. (Or blocks for pairs, with one slot each.)

@@ -52,7 +52,7 @@ def _fresh(nbytes: int, used: int | None = None) -> Array:
     """used: bytes that will be touched, about; None for all."""
     if nbytes < LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
         raw = np.empty(nbytes + ALIGNMENT, np.uint8)
-        start = -raw.ctypes.data % ALIGNMENT
+        start = -raw.__array_interface__["data"][0] % ALIGNMENT
         return raw[start : start + nbytes]
     whole = -(-nbytes // HUGE_PAGE) * HUGE_PAGE  # such mappings begin where huge pages may
     pages = mmap.mmap(-1, whole, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

@@ -126,15 +126,19 @@ class NativeStep(Step):
         output: ArraySpec,
         *,
         weight_bytes: int = 0,
-        detail: str = "",
+        detail: str | Callable[[], str] = "",
         threads: int = 1,
     ) -> None:
+        """detail: a function where the text takes a while, since few ask for it."""
         self.op, self.params, self.threads = op, params, threads
         self._keep = tuple(keep)
         self.inputs, self.output = tuple(inputs), output
-        self.weight_bytes, self.detail = weight_bytes, detail
-        scratch = lib.sp_scratch_bytes(op, ffi.cast("void *", params))
-        self.scratch_bytes = (int(scratch) + 63) // 64 * 64
+        self.weight_bytes, self._detail = weight_bytes, detail
+        self.scratch_bytes = (int(lib.sp_scratch_bytes(op, params)) + 63) // 64 * 64
+
+    @property
+    def detail(self) -> str:  # type: ignore[override]  # nothing sets it
+        return self._detail if isinstance(self._detail, str) else self._detail()
 
     def execute(self, inputs: Sequence[Array], output: Array) -> None:
         alone = self._alone
@@ -162,14 +166,13 @@ class Program:
         self.scratch_bytes = self._scratch_per_thread * self.threads
         self._count = len(steps)
         self._steps = ffi.new("sp_step[]", len(steps))
-        self._keep: list[object] = list(steps)
-        rest = iter(refs)
+        places = ffi.new("sp_ref[]", refs)
+        self._keep = (*steps, places)
         for entry, step in zip(self._steps, steps, strict=True):
-            inputs = ffi.new("sp_ref[]", [next(rest) for _ in step.inputs])
-            self._keep.append(inputs)
-            entry.op, entry.inputs = step.op, len(step.inputs)
-            entry.params, entry.input = ffi.cast("void *", step.params), inputs
-            entry.output = next(rest)
+            entry.op, entry.params, entry.input = step.op, step.params, places
+            entry.inputs = len(step.inputs)
+            entry.output = places[entry.inputs]
+            places += entry.inputs + 1
 
     def run(self, blocks: CData, scratch: CData) -> None:
         """blocks: `void *[]` that the refs' slots count. scratch: `scratch_bytes`, 64-aligned."""

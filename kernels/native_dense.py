@@ -6,7 +6,7 @@ describes. Weights are kept in packed form only; `-x_zero_point * sum(w)` is fol
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -106,7 +106,7 @@ def _step(
     threads: int,
     op: int,
     params: CData,
-    detail: str,
+    detail: str | Callable[[], str],
     keep: Sequence[Array],
 ) -> NativeStep:
     """keep: what the params point to, the packed weights first."""
@@ -128,11 +128,13 @@ def conv_s8(spec: fs.ConvS8, shapes: Sequence[Shape], layout: Layout, threads: i
     spec = join_groups(spec)
     packed = pack_product(spec)
     params = ffi.new("sp_conv_s8 *")
-    fill_shape(params.shape, spec.window, spec.groups, shapes[0], output)
+    fill_shape(params, spec.window, spec.groups, shapes[0], output)
     params.x_zero_point = spec.x_zero_point
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point - packed.lowest)
     keep = [*packed.fill(params), *fill_epilogue(params.epilogue, spec, bias)]
-    return _step(spec, shapes, output, layout, threads, lib.SP_CONV_S8, params, packed.detail, keep)
+    return _step(
+        spec, shapes, output, layout, threads, lib.SP_CONV_S8, params, lambda: packed.detail, keep
+    )
 
 
 def _pack_depthwise(spec: fs.ConvS8) -> tuple[native.Ukernel, Array]:
@@ -161,7 +163,7 @@ def depthwise_s8(
     check_size(output, *shapes)
     ukernel, weights = _pack_depthwise(spec)
     params = ffi.new("sp_depthwise_s8 *")
-    fill_shape(params.shape, spec.window, spec.groups, shapes[0], output)
+    fill_shape(params, spec.window, spec.groups, shapes[0], output)
     params.ukernel, params.x_zero_point = ukernel.index, spec.x_zero_point
     params.weights = pointer(weights)
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
@@ -179,7 +181,7 @@ def grouped_s8(
     ukernel = native.ukernels("grouped_s8")[0]
     weights = native.aligned(pack_grouped(spec.weight))
     params = ffi.new("sp_grouped_s8 *")
-    fill_shape(params.shape, spec.window, spec.groups, shapes[0], output)
+    fill_shape(params, spec.window, spec.groups, shapes[0], output)
     params.ukernel, params.x_zero_point = ukernel.index, spec.x_zero_point
     params.width, params.weights = spec.weight.shape[1], pointer(weights)
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
@@ -199,4 +201,6 @@ def gemm_s8(spec: fs.GemmS8, shapes: Sequence[Shape], layout: Layout, threads: i
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point)
     params.bias = pointer(bias, "int32_t *")
     keep = [*packed.fill(params), bias]
-    return _step(spec, shapes, output, layout, threads, lib.SP_GEMM_S8, params, packed.detail, keep)
+    return _step(
+        spec, shapes, output, layout, threads, lib.SP_GEMM_S8, params, lambda: packed.detail, keep
+    )

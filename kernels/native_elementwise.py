@@ -31,7 +31,7 @@ def elements(shape: Shape) -> int:
 def check_size(*shapes: Shape) -> None:
     """Raise ModelError for arrays with more elements than the C kernels can count."""
     for shape in shapes:
-        if elements(shape) > MAX_ELEMENTS:
+        if math.prod(shape) > MAX_ELEMENTS:
             raise ModelError(
                 f"expected at most {MAX_ELEMENTS} elements in an activation, got shape "
                 f"{list(shape)}"
@@ -140,22 +140,20 @@ def table_s8(spec: fs.TableS8, shapes: Sequence[Shape], layout: Layout, threads:
     return plain_step(spec, shapes, layout, threads, lib.SP_TABLE_S8, params, [table])
 
 
-def fill_shape(shape: CData, window: fs.Window, groups: int, x: Shape, y: Shape) -> None:
-    """Fill an sp_conv_shape for a window that turns logical shape x into y."""
-    shape.batch, shape.in_c, shape.in_h, shape.in_w = x
-    _, shape.out_c, shape.out_h, shape.out_w = y
-    shape.groups = groups
-    shape.kernel_h, shape.kernel_w = window.kernel
-    shape.stride_h, shape.stride_w = window.strides
-    shape.dilation_h, shape.dilation_w = window.dilations
-    shape.pad_top, shape.pad_left = window.pads[:2]
+def fill_shape(params: CData, window: fs.Window, groups: int, x: Shape, y: Shape) -> None:
+    """Fill the sp_conv_shape of a window that turns logical shape x into y."""
+    batch, in_c, in_h, in_w = x
+    _, out_c, out_h, out_w = y
+    images = (batch, in_h, in_w, in_c, out_h, out_w, out_c, groups)
+    sizes = (*window.kernel, *window.strides, *window.dilations, *window.pads[:2])
+    params.shape = (*images, *sizes)
 
 
 def max_pool_s8(
     spec: fs.MaxPoolS8, shapes: Sequence[Shape], layout: Layout, threads: int
 ) -> NativeStep:
     params = ffi.new("sp_max_pool_s8 *")
-    fill_shape(params.shape, spec.window, 1, shapes[0], output_shape(spec, shapes))
+    fill_shape(params, spec.window, 1, shapes[0], output_shape(spec, shapes))
     return plain_step(spec, shapes, layout, threads, lib.SP_MAX_POOL_S8, params)
 
 
@@ -163,7 +161,7 @@ def average_pool_s8(
     spec: fs.AveragePoolS8, shapes: Sequence[Shape], layout: Layout, threads: int
 ) -> NativeStep:
     params = ffi.new("sp_average_pool_s8 *")
-    fill_shape(params.shape, spec.window, 1, shapes[0], output_shape(spec, shapes))
+    fill_shape(params, spec.window, 1, shapes[0], output_shape(spec, shapes))
     multipliers = aligned(average_pool_multipliers(spec, shapes[0][2], shapes[0][3]))
     params.x_zero_point, params.output = spec.x_zero_point, _range(spec.output)
     params.multiplier = pointer(multipliers, "float *")

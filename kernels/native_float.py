@@ -64,7 +64,7 @@ def conv_f32(
         ukernel = choose_gemm(spec.weight.shape[0] // spec.groups)
         weight, bias = _pack(spec, ukernel.nr)
     params = ffi.new("sp_conv_f32 *")
-    fill_shape(params.shape, spec.window, spec.groups, shapes[0], output)
+    fill_shape(params, spec.window, spec.groups, shapes[0], output)
     params.ukernel = ukernel.index
     params.weights = native.pointer(weight, "float *")
     params.bias = native.pointer(bias, "float *")

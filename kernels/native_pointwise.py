@@ -36,7 +36,7 @@ def max_pool_f32(
     spec: fs.MaxPoolF32, shapes: Sequence[Shape], layout: Layout, threads: int
 ) -> NativeStep:
     params = ffi.new("sp_max_pool_f32 *")
-    fill_shape(params.shape, spec.window, 1, shapes[0], output_shape(spec, shapes))
+    fill_shape(params, spec.window, 1, shapes[0], output_shape(spec, shapes))
     _check_channels(shapes[0])
     return plain_step(spec, shapes, layout, threads, lib.SP_MAX_POOL_F32, params)
 
@@ -45,7 +45,7 @@ def average_pool_f32(
     spec: fs.AveragePoolF32, shapes: Sequence[Shape], layout: Layout, threads: int
 ) -> NativeStep:
     params = ffi.new("sp_average_pool_f32 *")
-    fill_shape(params.shape, spec.window, 1, shapes[0], output_shape(spec, shapes))
+    fill_shape(params, spec.window, 1, shapes[0], output_shape(spec, shapes))
     _check_channels(shapes[0])
     divisors = aligned(average_pool_divisors(spec, shapes[0][2], shapes[0][3]))
     params.divisor = pointer(divisors, "float *")

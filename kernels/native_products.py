@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from ..ops.fused_spec import ConvS8, GemmS8
+from ..records import record
 from . import memory, native, packing
 from ._native import ffi, lib
 from .grouped import COLUMN_GROUP, round_up
@@ -36,17 +37,32 @@ WORTH_SPLITTING = 0.92  # of the time without
 MOST_SPEEDUP = 1.6  # of windows alone, if so many quads fit one as ever
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PackedProduct:
-    """k_padded, panel_start, quad_place, lowest: see sp_conv_s8. detail: for explain()."""
+    """k_padded, panel_start, quad_place, lowest: see sp_conv_s8. use: an sp_window_use; None where
+    there are no windows.
+    """
 
     ukernel: Ukernel
     weights: Array
     k_padded: int
-    panel_start: Array | None
-    detail: str
+    panel_start: Array | None = None
     quad_place: Array | None = None
     lowest: int = 0
+    use: CData = None
+
+    @property
+    def detail(self) -> str:
+        """For explain()."""
+        if self.use is None:
+            return self.ukernel.name
+        detail = f"{self.ukernel.name}, {_describe(self.use)}"
+        if self.quad_place is not None:
+            highest = self.lowest + CEILING
+            sides = [f"below {self.lowest}"] * (self.lowest > 0)
+            sides += [f"above {highest}"] * (highest < 255)
+            detail += f", activations {' or '.join(sides)} apart"
+        return detail
 
     def fill(self, params: CData) -> list[Array]:
         """Fill what sp_conv_s8 and sp_gemm_s8 share; the arrays that it points to."""
@@ -63,8 +79,12 @@ class PackedProduct:
 
 def choose_gemm(weight: Array) -> Ukernel:
     """The first runnable micro-kernel of the table that holds such weights in the fewest bytes."""
-    found = native.ukernels("gemm_s8")
-    return next(k for k in found if k.weight_bytes == weight.dtype.itemsize)
+    return _choose_gemm(weight.dtype.itemsize, native.isa())
+
+
+@cache
+def _choose_gemm(weight_bytes: int, _isa: str) -> Ukernel:
+    return next(k for k in native.ukernels("gemm_s8") if k.weight_bytes == weight_bytes)
 
 
 def pack_product(spec: ConvS8 | GemmS8) -> PackedProduct:
@@ -77,7 +97,7 @@ def pack_product(spec: ConvS8 | GemmS8) -> PackedProduct:
             return packed.product(rows.shape[2])
     weights = packing.pack_panels(rows, ukernel.nr, ukernel.k_group)
     k_padded = packing.padded_k(rows.shape[2], ukernel.k_group)
-    return PackedProduct(ukernel, weights, k_padded, None, ukernel.name)
+    return PackedProduct(ukernel, weights, k_padded)
 
 
 def _pack_best_windows(spec: ConvS8 | GemmS8, rows: Array) -> _PackedWindows:
@@ -94,7 +114,10 @@ def in_rows(spec: ConvS8 | GemmS8, outputs: int | None = None) -> Array:
     patches: [groups, O, K]."""
     if isinstance(spec, GemmS8):
         return spec.weight[None, :outputs]
-    weight = spec.weight.reshape(spec.groups, -1, *spec.weight.shape[1:])[:, :outputs]
+    weight = spec.weight[None]
+    if spec.groups > 1:
+        weight = spec.weight.reshape(spec.groups, -1, *spec.weight.shape[1:])
+    weight = weight[:, :outputs]
     groups, outputs, channels, *kernel = weight.shape
     taps = math.prod(kernel)
     if taps == 1 or channels == 1 or weight.dtype != np.int8:
@@ -180,7 +203,7 @@ def _int16_nanoseconds(rows: Array) -> float:
     return groups * columns * (2 * k / INT16_GMACS + SUM_NANOSECONDS)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _PackedWindows:
     """What csrc/gemm_s8/windows.c makes of weights. used: bytes of space. quad_place, lowest: None
     where windows hold all activations. use: an sp_window_use.
@@ -196,17 +219,12 @@ class _PackedWindows:
 
     def product(self, k: int) -> PackedProduct:
         """With the weights in memory that is no larger than they are."""
-        detail = f"{self.ukernel.name}, {_describe(self.use)}"
-        if self.lowest is not None:
-            highest = self.lowest + CEILING
-            sides = [f"below {self.lowest}"] * (self.lowest > 0)
-            sides += [f"above {highest}"] * (highest < 255)
-            detail += f", activations {' or '.join(sides)} apart"
         k_padded = packing.padded_k(k, self.ukernel.k_group)
         weights = memory.shrunk(self.space, self.used)
         return PackedProduct(
-            *(self.ukernel, weights, k_padded, self.start, detail, self.quad_place),
+            *(self.ukernel, weights, k_padded, self.start, self.quad_place),
             self.lowest or 0,
+            self.use,
         )
 
 

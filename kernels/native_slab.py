@@ -34,7 +34,7 @@ def conv_csr_f32(
     packed = pack_csr(nonzeros, kernel.k_group, panels, 0)
     bias = np.array(spec.bias, np.float32)
     params = ffi.new("sp_conv_csr_f32 *")
-    fill_shape(params.shape, window, spec.groups, shapes[0], output)
+    fill_shape(params, window, spec.groups, shapes[0], output)
     keep: list[Array] = [packed.part_segment, packed.part_byte, packed.segments, packed.entries]
     types = ("int32_t *", "int64_t *", "sp_csr_segment *", "void *")
     sizes = (packed.panels, packed.split_rows, packed.parts, channel_block)

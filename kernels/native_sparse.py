@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ..errors import ModelError
 from ..ops.fused_shapes import input_dtype, output_dtype, output_shape
 from ..ops.fused_spec import ConvS8, GemmS8, conv_of
+from ..records import record
 from ._native import ffi, lib
 from .csr_lanes import WIDTH, Lanes, plan_lanes, tap_offsets
 from .native import CData, NativeStep, Ukernel, pointer, ukernels
@@ -30,7 +30,7 @@ SOURCES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Prepared:
     kernel: Ukernel
     output: Shape
@@ -102,7 +102,7 @@ def _prepare(
         )
     panels = panels_for(lanes.total, output[1], threads)
     packed = _pack(spec, kernel, lanes, x[1], panels, together)
-    fill_shape(params.shape, spec.window, spec.groups, x, output)
+    fill_shape(params, spec.window, spec.groups, x, output)
     params.lanes = (
         *(SOURCES[lanes.source], lanes.images, lanes.row_width, lanes.image_lanes),
         *(*lanes.phases, lanes.phase_lanes, lanes.channel_lanes),

@@ -34,7 +34,7 @@ def winograd_s8(
     transformed = not transforms_in_runs(ukernel.isa, tiles, spec.weight)
     weights = _pack(spec.weight, ukernel, transformed)
     params = ffi.new("sp_winograd_s8 *")
-    fill_shape(params.shape, spec.window, spec.groups, shapes[0], output)
+    fill_shape(params, spec.window, spec.groups, shapes[0], output)
     params.ukernel, params.x_zero_point = ukernel.index, spec.x_zero_point
     params.k_padded = packing.padded_k(spec.weight.shape[1], ukernel.k_group)
     params.transformed = transformed

@@ -30,7 +30,7 @@ def winograd_f32(
     weight = _pack(spec.weight, products.nr)
     bias = native.aligned(np.pad(spec.bias, (0, -len(spec.bias) % products.nr)))
     params = ffi.new("sp_winograd_f32 *")
-    fill_shape(params.shape, spec.window, spec.groups, shapes[0], output)
+    fill_shape(params, spec.window, spec.groups, shapes[0], output)
     params.ukernel, params.products = ukernel.index, products.index
     params.weights = native.pointer(weight, "float *")
     params.bias = native.pointer(bias, "float *")

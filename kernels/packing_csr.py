@@ -10,13 +10,13 @@ part of the input which a segment reads stays in L1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import ModelError
+from ..records import record
 from ._native import ffi, lib
 from .csr_windows import pair_up, window_up
 from .native import CData, aligned_zeros, pointer
@@ -32,7 +32,7 @@ MAX_STEPS = 2**31 - 1  # of a segment
 MAX_WINDOWS = 128  # csrc/conv_csr/avx2_s8.c: what floor(s / 256) drops stays within int16
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PackedCsr:
     """See sp_csr_matrix. window: pairs that may be added in int16; 1 for other entries."""
 
@@ -51,7 +51,7 @@ class PackedCsr:
         return self.entries.nbytes + self.segments.nbytes
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Nonzeros:
     """Non-zeros of a weight [O, C / groups, kh, kw], by segments: those of a row within a block of
     `channel_block` input channels (of blocks: words), in memory order.
@@ -175,7 +175,7 @@ def pack_csr(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Order:
     """Segments in the order in which they run. start: the first step of each row in a block of
     channels, [blocks * rows]. part_segment, part_start: first segment and step of each part."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
+from ..records import record
 
 Array: TypeAlias = npt.NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
@@ -21,7 +21,7 @@ WORD = 4  # channels that nc4hw4 keeps together; it is for uint8 alone
 SLAB = 64  # pixels of a slab (SP_SLAB_WIDTH in csrc/sparing.h); it is for float32 alone
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ArraySpec:
     """Shape (in memory order) and element type of an activation."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar
 from weakref import ref
@@ -13,6 +12,7 @@ from weakref import ref
 import numpy as np
 import numpy.typing as npt
 
+from ..records import record
 from .bits import native_module
 from .step import WORD, Array
 
@@ -20,27 +20,31 @@ I64 = npt.NDArray[np.int64]
 BLOCK = 2**16  # weights summed at a time in int32: 2^16 times an int16 still fits
 
 Answer = TypeVar("Answer")
+# by the array's id: what was asked about it
+_answers: dict[int, tuple[ref[Array], dict[Callable[[Array], Any], Any]]] = {}
 
 
 def per_weight(function: Callable[[Array], Answer]) -> Callable[[Array], Answer]:
     """Ask a function only once about each array that is read-only, as those of models are."""
-    known: dict[int, tuple[ref[Array], Answer]] = {}
 
     @wraps(function)
     def look_up(weight: Array) -> Answer:
         key = id(weight)
-        found = known.get(key)
-        if found is not None and found[0]() is weight:
-            return found[1]
-        answer = function(weight)
-        if not weight.flags.writeable:
-            known[key] = ref(weight, lambda _: known.pop(key, None)), answer
+        found = _answers.get(key)
+        if found is None or found[0]() is not weight:
+            if weight.flags.writeable:
+                return function(weight)
+            found = _answers[key] = ref(weight, lambda _: _answers.pop(key, None)), {}
+        answers = found[1]
+        if function not in answers:
+            answers[function] = function(weight)
+        answer: Answer = answers[function]
         return answer
 
     return look_up
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Counts:
     """Of a weight [O, C, ...]. sums, positive: of all and of the positive weights of each output
     channel, [O]. nonzeros: in all. blocks: of four neighbouring input channels, those that are not

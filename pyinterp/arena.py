@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from .records import record
 
 ALIGNMENT = 64
 
 Key = TypeVar("Key")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Interval:
     """A value's size, and the first and last step that need it."""
 
@@ -21,7 +22,7 @@ class Interval:
     last: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Layout(Generic[Key]):
     """offsets: byte offset of each value. nbytes: size of the block. live_peak: the largest sum of
     values that are alive at once, below which no placement can go."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from .cost_cache import any_costs, cache_file, read_costs
 from .cost_slab import slab_work
-from .cost_sparse import is_sparse, memory_seconds, sparse_macs
+from .cost_sparse import SPARSE_FORMATS, memory_seconds, sparse_macs
 from .kernels.conditions import is_depthwise
 from .kernels.grouped import COLUMN_GROUP, groups_to_join, round_up
 from .kernels.packing_winograd import count_tiles, transforms_in_runs
@@ -144,16 +144,19 @@ def _native_products() -> Any:
 
 def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape], output: Shape) -> float:
     """Expected seconds of one step on one thread, from the shipped rates. output: its shape."""
-    sizes = [prod(shape) for shape in (*shapes, output)]
+    sizes = [*map(prod, (*shapes, output))]
     seconds = STEP_SECONDS + sum(sizes) / BYTES_PER_SECOND[kernel.backend]
+    if not isinstance(spec, (ConvS8, ConvF32, GemmS8)):
+        return seconds
     work: float = macs_of_output(spec, output)
     operator, finishing = kernel.operator, 0
+    place = where_it_runs(kernel.backend)
     if isinstance(spec, ConvS8) and operator == "winograd_s8":
         batch, outputs, height, width = output
         tiles = count_tiles(batch, height, width)
-        work = _winograd_macs(spec, tiles, where_it_runs(kernel.backend))
+        work = _winograd_macs(spec, tiles, place)
         weight_bytes = WINOGRAD_BYTES_A_KERNEL * spec.weight.shape[0] * spec.weight.shape[1]
-        if transforms_in_runs(where_it_runs(kernel.backend), tiles, spec.weight):
+        if transforms_in_runs(place, tiles, spec.weight):
             work += WINOGRAD_KERNEL_MACS * outputs * spec.weight.shape[1]
         else:
             seconds += max(0, weight_bytes - WEIGHT_BYTES_IN_CACHE) / WEIGHT_BYTES_PER_SECOND
@@ -163,7 +166,7 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape], output: Shape)
     elif isinstance(spec, ConvF32) and operator == "conv_csr_f32" and kernel.backend == "c":
         work, more = slab_work(spec, shapes)
         seconds += more
-    elif is_sparse(kernel.weight_format):
+    elif kernel.weight_format in SPARSE_FORMATS:
         work = sparse_macs(spec, shapes, kernel.weight_format)
         seconds += memory_seconds(spec, shapes, kernel.weight_format)
         if operator == "pointwise_csr_s8":
@@ -182,7 +185,6 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape], output: Shape)
             groups = spec.groups // joined
             seconds += taps * groups * GROUPED_TAP_SECONDS[operator]
     if work:
-        place = where_it_runs(kernel.backend)
         rate = GMACS[operator][PLACES.index(place)]
         seconds += finishing / (1e9 * rate)
         if place == "avx2" and operator in INTEGER_PRODUCTS:

@@ -18,6 +18,7 @@ Shape = tuple[int, ...]
 
 # Products that an output value is worth, and a residual's.
 OUTPUT_MACS = {"csr_s8": 20, "csr_f32": 12, "block_s8": 18}
+SPARSE_FORMATS = frozenset(OUTPUT_MACS)
 RESIDUAL_MACS = {"csr_s8": 6, "csr_f32": 4, "block_s8": 28}
 PRODUCT_OUTPUT_MACS = 130  # more for those of a matrix product, which are stored apart
 
@@ -35,10 +36,6 @@ F32_VECTOR = 8
 ENTRY_BYTES = {"csr_s8": 6, "block_s8": 8}
 ENTRY_BYTES_IN_CACHE = 2**20
 ENTRY_BYTES_PER_SECOND, CACHED_ENTRY_BYTES_PER_SECOND = 25e9, 50e9
-
-
-def is_sparse(weight_format: str) -> bool:
-    return weight_format in OUTPUT_MACS
 
 
 def _lanes(spec: ConvS8 | ConvF32, x: Shape, entries: int, element_bytes: int) -> int:

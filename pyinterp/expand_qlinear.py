@@ -23,7 +23,7 @@ CONTRIB = "com.microsoft"
 
 def expand_qlinear(model: Model) -> Model:
     """The model without operators on integers; the same object where it had none."""
-    if any(_rule(node) for node in model.nodes):
+    if model.has(_INTEGER) and any(_rule(node) for node in model.nodes):
         weights = dict(model.weights)
         parts = [rule(node, weights) if (rule := _rule(node)) else [node] for node in model.nodes]
         model = model.replace(nodes=tuple(chain(*parts)), weights=weights)
@@ -32,6 +32,10 @@ def expand_qlinear(model: Model) -> Model:
 
 def _expand_moves(model: Model) -> Model:
     """Moves of quantized values become moves of floats between the same scales."""
+    made = {node.outputs[0] for node in model.nodes if node.op_type == "QuantizeLinear"}
+    moves = [node for node in model.nodes if node.op_type in _MOVES]
+    if all(made.isdisjoint(node.inputs[:1]) for node in moves):  # none begins at such a value
+        return model
     parameters: dict[str, tuple[str, ...]] = {}  # of a quantized value: scale and zero point
     nodes: list[Node] = []
     for node in model.nodes:
@@ -194,3 +198,4 @@ _CONTRIB_RULES: dict[str, Callable[[Node, Weights], list[Node]]] = {
     "QLinearSigmoid": _unary("Sigmoid"),
     "QLinearSoftmax": _softmax,
 }
+_INTEGER = _RULES.keys() | _CONTRIB_RULES.keys()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from .cost import macs_of_output, sparsity
@@ -11,9 +11,10 @@ from .integer_product import GroupedProductStep, IntegerProductStep
 from .kernel_choice import Option
 from .lowered import ReferenceOp, View
 from .plan import Plan, PlannedStep
+from .records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ExplainedStep:
     """candidates: name and expected milliseconds of every kernel that was considered."""
 
@@ -31,7 +32,7 @@ class ExplainedStep:
     note: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Explanation:
     """str() gives a table; `to_dict` what --json prints. milliseconds: expected of all steps."""
 
@@ -51,7 +52,7 @@ class Explanation:
         return "\n".join(_lines(self))
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class StepFacts:
     """What an explanation takes from a step's operation, which plans in use let go."""
 

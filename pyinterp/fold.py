@@ -17,6 +17,7 @@ from .ops.registry import TABLE
 
 # DequantizeLinear is never computed ahead: of a weight it would undo the compression.
 _FOLDABLE = TABLE.keys() - {"DequantizeLinear"}
+_NO_OPS = frozenset(("Dropout", "Identity"))
 
 
 def simplify(model: Model, batch_norm: bool = True) -> Model:
@@ -52,7 +53,7 @@ def remove_dead_code(model: Model) -> Model:
 
 
 def _is_no_op(model: Model, node: Node) -> bool:
-    if node.op_type not in ("Dropout", "Identity") or node.domain or any(node.outputs[1:]):
+    if node.op_type not in _NO_OPS or node.domain or any(node.outputs[1:]):
         return False
     if node.op_type == "Dropout":
         training = node.inputs[2] if len(node.inputs) > 2 else ""
@@ -67,7 +68,7 @@ def remove_no_ops(model: Model) -> Model:
 
     A no-op between a graph input (or a weight) and a graph output stays: both names are fixed.
     """
-    if not any(_is_no_op(model, node) for node in model.nodes):
+    if not model.has(_NO_OPS) or not any(_is_no_op(model, node) for node in model.nodes):
         return model
     produced = model.producers()
     outputs = {info.name for info in model.outputs}
@@ -140,6 +141,8 @@ def fold_constants(model: Model) -> Model:
 
 
 def _fold_shapes(model: Model) -> Model:
+    if not model.has({"Shape"}):
+        return model
     known = {
         info.name: info.shape
         for info in model.inputs

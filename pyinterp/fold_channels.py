@@ -22,6 +22,8 @@ _ELEMENTWISE = frozenset(("Add", "Div", "Mul", "Sub"))
 
 def channels_first(model: Model) -> Model:
     """The same object where there is nothing between such Transposes but LayerNormalization."""
+    if not model.has({"Transpose"}):
+        return model
     found = any(_transposes(node, TO_LAST) for node in model.nodes)
     return _Rewriter(model).run() if found else model
 

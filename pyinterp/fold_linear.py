@@ -70,10 +70,10 @@ def normalize_gemm(model: Model) -> Model:
 
     That is transA=0, transB=1 (weights [N, K]), alpha=beta=1, bias [N] or absent.
     """
-    weights = dict(model.weights)
     products = [node for node in model.nodes if node.op_type in ("Gemm", "MatMul")]
-    if not any(node.inputs[1] in weights for node in products if len(node.inputs) > 1):
+    if not any(node.inputs[1] in model.weights for node in products if len(node.inputs) > 1):
         return model
+    weights = dict(model.weights)
     known = ranks(model)
     nodes = []
     for node in model.nodes:
@@ -141,12 +141,10 @@ def fold_batch_norm(model: Model) -> Model:
     A layer whose output something else reads too stays; a BatchNorm that cannot be folded becomes
     Mul and Add (where the rank of its input is known), which fuse and run faster than it does.
     """
-    weights = dict(model.weights)
-    if not any(
-        node.op_type in _AFFINE and not weights.keys().isdisjoint(node.inputs)
-        for node in model.nodes
-    ):
+    candidates = [node for node in model.nodes if node.op_type in _AFFINE]
+    if all(model.weights.keys().isdisjoint(node.inputs) for node in candidates):
         return model
+    weights = dict(model.weights)
     known = ranks(model)
     readers = model.consumers()
     shared = {info.name for info in model.outputs} | {n for n, r in readers.items() if len(r) > 1}

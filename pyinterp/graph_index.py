@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from itertools import chain
 
@@ -29,7 +30,7 @@ class GraphIndex:
 
     def single_use(self, name: str) -> bool:
         """One node reads it, once, and it is no output of the model."""
-        return self.uses(name) == 1
+        return self._uses[name] == 1
 
     def constant(self, name: str) -> Array | None:
         """The value where it does not depend on the model's inputs, else None."""
@@ -52,10 +53,10 @@ class GraphIndex:
     def clamp_bounds(self, node: Node) -> tuple[float, float] | None:
         """Bounds of a Relu, or of a Clip whose bounds are constant; None for other nodes."""
         if node.op_type == "Relu":
-            return 0.0, float("inf")
+            return 0.0, math.inf
         if node.op_type != "Clip":
             return None
-        bounds = [float("-inf"), float("inf")]
+        bounds = [-math.inf, math.inf]
         for i, key in enumerate(("min", "max")):
             if key in node.attributes:  # Clip-6
                 bounds[i] = float(node.attributes[key])  # type: ignore[arg-type]
@@ -72,17 +73,18 @@ class GraphIndex:
         shared: the value itself may have several readers. Returns the value before the clamps and
         the range that they clamp it to, together.
         """
-        lo, hi = float("-inf"), float("inf")
-        while shared or self.single_use(name):
+        lo, hi = -math.inf, math.inf
+        while shared or self._uses[name] == 1:
             shared = False
-            node = self.producer(name)
+            node = self._producers.get(name)
             bounds = None if node is None else self.clamp_bounds(node)
             if node is None or bounds is None:
                 break
-            lo, hi = (min(max(bound, lo), hi) for bound in bounds)
+            least, most = bounds
+            lo, hi = min(max(least, lo), hi), min(max(most, lo), hi)
             name = node.inputs[0]
         return name, lo, hi
 
     def absorbable(self, name: str) -> Node | None:
         """The node that makes a value which only one reader needs; None for shared values."""
-        return self.producer(name) if self.single_use(name) else None
+        return self._producers.get(name) if self._uses[name] == 1 else None

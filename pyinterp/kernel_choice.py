@@ -9,12 +9,13 @@ the cheapest path.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
+from operator import attrgetter
 
 from .cost import Costs, sparsity
-from .cost_sparse import is_sparse
+from .cost_sparse import SPARSE_FORMATS
 from .kernels.conditions import is_depthwise
 from .kernels.grouped import COLUMN_GROUP
 from .kernels.registry import Backend, Kernel, candidates
@@ -22,9 +23,10 @@ from .kernels.step import LAYOUTS, WORD, ArraySpec, Layout
 from .lowered import Lowered, Operation, ReferenceOp, View
 from .ops.fused_spec import ConvF32, ConvS8, GemmS8, Spec
 from .quantized import FLOAT32, UINT8
+from .records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Option:
     """One way to run an operation. kernel: None for views and reference operators."""
 
@@ -38,6 +40,7 @@ class Option:
 
 
 FIXED = (Option(None, "nchw", 0.0),)
+_seconds = attrgetter("seconds")
 
 # Sparse kernels pay from about half of the weights being zero: not below this share, where dense
 # ones compute whole groups of output channels, and sums long enough to be worth their start.
@@ -45,7 +48,7 @@ FEWEST_ZEROS = 0.25
 FULL_COLUMNS, FULL_SUM = COLUMN_GROUP, 64
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class _Value:
     """A value between operations (-1: outside of the model, always nchw).
 
@@ -67,8 +70,9 @@ class _Value:
         if len(self.consumers) == 1:  # nearly always
             layout = self.same[layouts[self.consumers[0]]]
             return 0.0 if layout == made else self.seconds[made, layout]
-        wanted = {self.same[layouts[consumer]] for consumer in self.consumers} - {made}
-        return sum(self.seconds[made, layout] for layout in wanted)
+        wanted = {self.same[layouts[consumer]] for consumer in self.consumers}
+        wanted.discard(made)
+        return sum([self.seconds[made, layout] for layout in wanted]) if wanted else 0.0
 
 
 @dataclass(slots=True)
@@ -122,10 +126,12 @@ def choose(
     limits = [sum([value.most for value in near]) for near in around]
     hopeful = [_hopeful(row, limit) for row, limit in zip(options, limits, strict=True)]
     problem = _Problem(hopeful, values, around, neighbours)
-    # the best dense plan is a start, too: what comes out is never dearer than it
-    dense = [_hopeful(_dense(row), limit) for row, limit in zip(options, limits, strict=True)]
     results = [_cheapest(problem)]
-    if dense != hopeful:
+    sparse = [i for i, row in enumerate(hopeful) if _has_sparse(row)]
+    if sparse:  # the best dense plan is a start, too: what comes out is never dearer than it
+        dense = [*hopeful]
+        for i in sparse:
+            dense[i] = _hopeful(_dense(options[i]), limits[i])
         results.append(_improve(problem, _cheapest(replace(problem, options=dense))))
     return min(results, key=lambda chosen: _total(problem, chosen)), options
 
@@ -135,10 +141,12 @@ def _wanted_layouts(options: Sequence[Sequence[Option]]) -> Collection[Layout]:
     but only to stand between such layers."""
     common: set[Layout] = {"nchw", "nhwc"}
     return common.union(
-        option.layout
-        for row in options
-        for option in row
-        if option.kernel is not None and option.kernel.weight_format
+        [
+            option.layout
+            for row in options
+            for option in row
+            if option.kernel is not None and option.kernel.weight_format
+        ]
     )
 
 
@@ -165,11 +173,11 @@ def _hopeful(row: Sequence[Option], limit: float) -> Sequence[Option]:
 def _dense(row: Sequence[Option]) -> Sequence[Option]:
     if len(row) == 1:
         return row
-    return [o for o in row if o.kernel is None or not _is_sparse(o.kernel)] or row
+    return [option for option in row if not _has_sparse([option])] or row
 
 
-def _is_sparse(kernel: Kernel) -> bool:
-    return is_sparse(kernel.weight_format)
+def _has_sparse(row: Sequence[Option]) -> bool:
+    return any([o.kernel is not None and o.kernel.weight_format in SPARSE_FORMATS for o in row])
 
 
 def _sparse_may_pay(work: Spec) -> bool:
@@ -199,7 +207,8 @@ def options_of(
     shapes = [values[name].shape for name in operation.inputs]
     kernels = list(candidates(work, backend)) or list(candidates(work, "numpy"))
     if formats is None:
-        wanted = kernels if _sparse_may_pay(work) else [k for k in kernels if not _is_sparse(k)]
+        pays = _sparse_may_pay(work)
+        wanted = [k for k in kernels if pays or k.weight_format not in SPARSE_FORMATS]
     else:
         wanted = [k for k in kernels if k.weight_format in formats]
     output = values[operation.outputs[0]].shape
@@ -245,22 +254,17 @@ def _values(
 
 
 def _cheapest(problem: _Problem) -> list[Option]:
-    starts: tuple[Callable[[Option], float], ...] = (
-        lambda o: o.seconds,
-        lambda o: o.seconds + (o.layout != "nhwc"),
-        lambda o: o.seconds + (o.layout != "nchw"),
-        lambda o: o.seconds + (o.layout != "nc4hw4"),
-        lambda o: o.seconds + (o.layout != "slab"),
-    )
-    rows = {i: problem.options[i] for i in problem.open}
-    firsts = [[min(row, key=start) for row in rows.values()] for start in starts]
-    different = {tuple(map(id, first)): first for first in firsts}
-    results = []
-    for first in different.values():
-        chosen = [row[0] for row in problem.options]
-        for i, option in zip(rows, first, strict=True):
-            chosen[i] = option
-        results.append(_improve(problem, chosen))
+    """The best of what becomes of several starts: the cheapest options, and for each layout those
+    that have it, before all others."""
+    rows = {i: {o.layout: o for o in problem.options[i]} for i in problem.open}
+    cheapest = {i: min(row.values(), key=_seconds) for i, row in rows.items()}
+    different: dict[tuple[int, ...], list[Option]] = {}
+    for layout in (None, "nhwc", "nchw", "nc4hw4", "slab"):
+        first = [row[0] for row in problem.options]
+        for i, row in rows.items():
+            first[i] = row.get(layout, cheapest[i]) if layout else cheapest[i]
+        different.setdefault(tuple(map(id, first)), first)
+    results = [_improve(problem, first) for first in different.values()]
     return min(results, key=lambda chosen: _total(problem, chosen))
 
 

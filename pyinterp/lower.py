@@ -70,10 +70,11 @@ class _Lowering:
         return Lowered(operations, inputs, outputs, values, constants, self.notes, tables)
 
     def _visit(self, node: Node) -> None:
+        stored, facts = node.outputs[0] if node.outputs else "", self.facts
         for name in node.outputs:
-            if self.facts.dtypes.get(name) == INT8 and name not in self.facts.constants:
+            if facts.dtypes.get(name) == INT8 and name not in facts.constants:
                 self._shift_raw(name)
-        stored = stored_name(self.graph, node.outputs[0]) if node.outputs else ""
+                stored = stored_name(self.graph, node.outputs[0])
         if self.needed.isdisjoint(node.outputs) and stored not in self.needed:
             return
         if self.graph.constant(node.outputs[0]) is not None:
@@ -97,7 +98,7 @@ class _Lowering:
         made = {name for operation in operations for name in operation.outputs}
         self.backward.extend(reversed(operations))
         for operation in operations:
-            self.needed.update(name for name in operation.inputs if name not in made)
+            self.needed.update(set(operation.inputs) - made)
 
     def _reference(self, node: Node) -> Operation:
         constants = {}

@@ -41,11 +41,11 @@ def quantized_layer(v: QuantizedValues, target: Target, core: Node) -> ConvS8 | 
     )
     if x is None or w is None:
         return None
-    bias = _bias(v, core, x.scale, w.scale)
+    scale = x.scale * w.scale.astype(np.float64)
+    bias = _bias(v, core, scale)
     if bias is None:
         return None
-    y_scale = np.float64(target.parameters.scale)
-    multiplier = (x.scale * w.scale.astype(np.float64) / y_scale).astype(np.float32)
+    multiplier = (scale / target.parameters.scale).astype(np.float32)
     check_scales(multiplier, f"{core.op_type} {core.label!r}, multiplier")
     spec = ConvS8(
         layer_window(graph, core),
@@ -60,16 +60,16 @@ def quantized_layer(v: QuantizedValues, target: Target, core: Node) -> ConvS8 | 
     return fit_accumulator(spec, x.storage.lo, x.storage.hi, core.label)
 
 
-def _bias(v: QuantizedValues, core: Node, x_scale: float, w_scale: Array) -> I32 | None:
-    """int32 bias of a layer; None (and a note) where the layer has to stay float."""
+def _bias(v: QuantizedValues, core: Node, scale: Array) -> I32 | None:
+    """int32 bias of a layer; None (and a note) where the layer has to stay float. scale: of its
+    sums, float64 [O]."""
     graph, name = v.graph, core.inputs[2] if len(core.inputs) > 2 else ""
     if not name:
-        return np.zeros(w_scale.shape, np.int32)
-    scale = np.float64(x_scale) * w_scale.astype(np.float64)
+        return np.zeros(scale.shape, np.int32)
     stored = stored_bias(graph.producer(name), graph.constant, scale)
     if stored is not None:
         return stored
-    real = bias_vector(graph, name, w_scale.shape[0])
+    real = bias_vector(graph, name, len(scale))
     if real is None:
         v.notes[core.label] = "stays float: its bias is not one constant per channel"
         return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
@@ -25,6 +23,7 @@ from .quantized import (
     output_range,
     storage_of_clamp,
 )
+from .records import record
 
 # operators whose every output value is one of the input's, or 0
 _MOVES = frozenset(
@@ -46,7 +45,7 @@ def stored_name(graph: GraphIndex, name: str) -> str:
     return f"{name}:u8" if graph.facts.dtypes.get(name) == INT8 else name
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Operand:
     """A float value that is a dequantized activation. name: of its uint8 form."""
 
@@ -57,7 +56,7 @@ class Operand:
     source: str  # name of the quantized tensor in the model
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Target:
     """The QuantizeLinear that a pattern ends at, with the clamps before it taken in."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,9 +12,10 @@ import numpy.typing as npt
 from .kernels.step import ArraySpec
 from .model import Array, Node
 from .ops.fused_spec import Spec
+from .records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class View:
     """The same bytes under another shape or type: Reshape, Flatten, Squeeze, Unsqueeze.
 
@@ -25,7 +26,7 @@ class View:
     dtype: np.dtype[Any] | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class ReferenceOp:
     """An ONNX operator that has no kernel: its reference runs. constants: by input position."""
 
@@ -37,7 +38,7 @@ class ReferenceOp:
 Work: TypeAlias = Spec | View | ReferenceOp
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class Operation:
     """One step to be: what to compute, from which values. label: the layer's name in messages."""
 
@@ -47,7 +48,7 @@ class Operation:
     outputs: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class Lowered:
     """values: logical (NCHW) shape and element type of each value, inputs included.
 

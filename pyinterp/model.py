@@ -8,7 +8,7 @@ plus non-zero values), decoded by `numpy()` when an operator needs them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from .errors import ModelError
 from .kernels.bits import count_bits, expand
+from .records import record
 
 Array: TypeAlias = npt.NDArray[Any]
 # ints, floats, strings, tuples of these, and constant tensors: what ONNX attributes hold
@@ -130,7 +131,7 @@ class TensorInfo:
         return f"{self.name}: {self.dtype}[{dims}]"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Node:
     """One operator. Absent optional inputs and outputs are empty strings, as in ONNX."""
 
@@ -185,6 +186,11 @@ class Model:
                 if name:
                     found.setdefault(name, []).append(node)
         return found
+
+    def has(self, operators: Set[str]) -> bool:
+        """Whether a node is one of these operators, of any domain: where none is, rewrites of them
+        need not look at every node."""
+        return not operators.isdisjoint([node.op_type for node in self.nodes])
 
     def constants(self, node: Node) -> Iterator[tuple[int, Tensor]]:
         """Positions and tensors of the node's inputs that are weights."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
 from . import ops
@@ -24,6 +24,7 @@ from .kernels.registry import Backend
 from .kernels.step import Array, ArraySpec, Layout, Step, in_layout
 from .lowered import Lowered, Operation, ReferenceOp, View
 from .ops.fused_spec import ConvF32, ConvS8, GemmS8
+from .records import record
 
 LAYERS = (ConvS8, GemmS8, ConvF32)
 PARAMETER_BYTES = 2**15  # of a small model: what its kernels keep besides packed weights
@@ -63,7 +64,7 @@ class ReferenceOpStep:
 PythonStep: TypeAlias = ReferenceOpStep | IntegerProductStep | GroupedProductStep
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PlannedStep:
     """operation: index into Lowered.operations, or -1 for a change of layout. seconds: expected."""
 
@@ -75,7 +76,7 @@ class PlannedStep:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Place:
     """slot 0 is the arena; then come the model's inputs, then its outputs."""
 
@@ -84,7 +85,7 @@ class Place:
     spec: ArraySpec
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class Plan:
     """copies: outputs that are another value's bytes, copied at the end: output index -> key."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ from .errors import QuantizationError
 from .kernels.sums import extremes
 from .model import Array, Node
 from .ops.fused_spec import I32, OutputRange
+from .records import record
 
 Constant = Callable[[str], "Array | None"]  # the value of a name that is constant, else None
 
@@ -23,7 +23,7 @@ _NO_ZERO_POINT = np.zeros((), UINT8)
 SCALE_LIMITS = (2.0**-64, 2.0**64)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Storage:
     """How a quantized tensor is kept: uint8 `q + shift`, in [lo, hi] after the shift.
 
@@ -35,7 +35,7 @@ class Storage:
     hi: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Parameters:
     """Scale (a float32 value) and zero point of a tensor, per tensor, in the model's own type."""
 
@@ -108,7 +108,7 @@ def output_range(parameters: Parameters, storage: Storage) -> OutputRange:
     return OutputRange(parameters.zero_point + storage.shift, storage.lo, storage.hi)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class QuantizedWeight:
     """values: int8 or int16, zero points taken off. scale: float32 [O]."""
 
@@ -126,13 +126,11 @@ def weight_parameters(
     """
     if node is None or node.op_type != "DequantizeLinear" or "block_size" in node.attributes:
         return None
-    parts = [constant(name) for name in node.inputs if name]
-    if any(part is None for part in parts):
+    values, scale = constant(node.inputs[0]), constant(node.inputs[1])
+    has_zero = len(node.inputs) > 2 and bool(node.inputs[2])
+    zero = constant(node.inputs[2]) if has_zero else _NO_ZERO_POINT
+    if values is None or scale is None or zero is None:
         return None
-    values, scale = parts[0], parts[1]
-    assert values is not None and scale is not None
-    zero = parts[2] if len(parts) > 2 else _NO_ZERO_POINT
-    assert zero is not None
     if values.dtype not in (INT8, UINT8) or scale.dtype != FLOAT32:
         return None
     channels = values.shape[channel_axis]
@@ -164,7 +162,7 @@ def stored_bias(node: Node | None, constant: Constant, scale: Array) -> I32 | No
     if given.size not in (1, scale.size) or (zero is not None and np.count_nonzero(zero)):
         return None
     rounded = scale.astype(np.float32)
-    if not np.count_nonzero(given.reshape(-1) != rounded):  # nearly always
+    if given.tobytes() == rounded.tobytes():  # nearly always
         return stored
     ulp = np.spacing(rounded).astype(np.float64)
     near = np.abs(given.reshape(-1).astype(np.float64) - scale) <= 2 * ulp

@@ -120,6 +120,7 @@ _SAME_SHAPE = frozenset(
         *("BatchNormalization", "QuantizeLinear"),
     )
 )
+_UINT8 = np.dtype(np.uint8)
 _BROADCAST = frozenset(["Add", "Sub", "Mul", "Div", "Min", "Max", "Pow"])
 
 
@@ -128,7 +129,8 @@ def _known(node: Node, shapes: Sequence[Shape], facts: Facts) -> Shape | None:
     if node.op_type in _SAME_SHAPE:
         return shapes[0]
     if node.op_type in _BROADCAST:
-        return np.broadcast_shapes(*shapes)
+        same = len(shapes) == 2 and shapes[0] == shapes[1]
+        return shapes[0] if same else np.broadcast_shapes(*shapes)
     if node.op_type == "Conv" and len(shapes[0]) in (3, 4):
         if shapes[0][1] != shapes[1][1] * _groups(node):
             raise ModelError(f"input {list(shapes[0])} does not fit weight {list(shapes[1])}")
@@ -174,8 +176,8 @@ def _groups(node: Node) -> int:
 def _output_dtype(node: Node, dtypes: Mapping[str, np.dtype[Any]]) -> np.dtype[Any]:
     """dtypes: of the values known so far."""
     if node.op_type == "QuantizeLinear":
-        named = [name for name in node.inputs if name]
-        return dtypes[named[2]] if len(named) > 2 else np.dtype(np.uint8)
+        zero_point = node.inputs[2] if len(node.inputs) > 2 else ""
+        return dtypes[zero_point] if zero_point else _UINT8
     return dtypes[next(filter(None, node.inputs))]
 
 
@@ -191,36 +193,38 @@ def infer(model: Model, shapes: Mapping[str, Shape]) -> Facts:
         facts.shapes[name], facts.dtypes[name] = tensor.shape, tensor.dtype
     for info in model.inputs:
         facts.shapes[info.name], facts.dtypes[info.name] = tuple(shapes[info.name]), info.dtype
+    constant = set(model.weights)  # names of what does not depend on the model's inputs
     for node in model.nodes:
         try:
-            _infer_node(model, node, facts)
+            _infer_node(model, node, facts, constant)
         except SparingError as error:
             raise ModelError(f"{node.op_type} {node.label!r}: {error}") from error
     return facts
 
 
-def _infer_node(model: Model, node: Node, facts: Facts) -> None:
+def _infer_node(model: Model, node: Node, facts: Facts, constant: set[str]) -> None:
+    shapes, dtypes = facts.shapes, facts.dtypes
     if node.op_type == "DequantizeLinear":
         # of weights, too: they stay quantized until somebody asks for them as floats
         output, (values, scale) = node.outputs[0], node.inputs[:2]
-        facts.shapes[output], facts.dtypes[output] = facts.shapes[values], facts.dtypes[scale]
+        shapes[output], dtypes[output] = shapes[values], dtypes[scale]
         return
-    names = [n for n in node.inputs if n]
-    is_shape, weights, constants = node.op_type in ("Shape", "Size"), model.weights, facts.constants
-    constant = is_shape or all([n in weights or n in constants for n in names])
+    names = [*filter(None, node.inputs)]
+    is_constant = node.op_type in ("Shape", "Size") or constant.issuperset(names)
     known = None
-    if not constant:
-        known = _known(node, [facts.shapes[n] for n in names], facts)
+    if not is_constant:
+        known = _known(node, [*map(shapes.__getitem__, names)], facts)
     if known is not None:
         output = node.outputs[0]
-        facts.shapes[output], facts.dtypes[output] = known, _output_dtype(node, facts.dtypes)
+        shapes[output], dtypes[output] = known, _output_dtype(node, dtypes)
         return
     results = ops.run(node, [_sample(model, n, facts) for n in node.inputs], model.opset)
     for name, array in zip(node.outputs, results, strict=False):
         if name:
-            facts.shapes[name], facts.dtypes[name] = array.shape, array.dtype
-            if constant:
+            shapes[name], dtypes[name] = array.shape, array.dtype
+            if is_constant:
                 facts.constants[name] = array
+                constant.add(name)
 
 
 def _sample(model: Model, name: str, facts: Facts) -> Array | None:

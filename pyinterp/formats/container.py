@@ -63,8 +63,7 @@ ELEMENT_CODES = {
     **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
     **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
 }
-DTYPE_OF_CODE = {code: dtype for dtype, code in ELEMENT_CODES.items()}
-DTYPES_BY_CODE = {code: np.dtype(name) for code, name in DTYPE_OF_CODE.items()}
+DTYPES_BY_CODE = {code: np.dtype(name) for name, code in ELEMENT_CODES.items()}
 
 
 def save_container(model: Model, path: str | os.PathLike[str]) -> None:
@@ -201,16 +200,17 @@ class _StoredArrays:
                     f"{shape or 'one dimension'}, but is {held_dtype} of {held_shape}"
                 )
 
-    def claim_rest(self) -> dict[str, StoredTensor]:
-        """Rows for the arrays that nobody has claimed: each is the weight of its name."""
-        rows = {}
-        for key in sorted(self.unclaimed):
-            held, where = self._header[key], f"array {key!r}"
-            dtype = check_dtype(DTYPE_OF_CODE.get(held["dtype"]), where)
-            shape = read_shape(held["shape"], where)
-            rows[key] = StoredTensor("dense", dtype, shape, (text(key, where),))
+    def claim_rest(self) -> list[str]:
+        """The arrays that nobody has claimed: each is the weight of its name."""
+        rest = sorted(self.unclaimed)
+        for key in rest:
+            held = self._header[key]
+            if not key or held["dtype"] not in DTYPES_BY_CODE:
+                check_dtype(held["dtype"], f"array {text(key, 'array')!r}")
+            if held["shape"]:
+                read_shape(held["shape"], f"array {key!r}")
         self.unclaimed.clear()
-        return rows
+        return rest
 
     @cached_property
     def _blocks(self) -> memoryview:
@@ -239,6 +239,13 @@ class _StoredArrays:
         except (FormatError, ModelError) as error:
             raise FormatError(f"tensor {stored.keys[0]!r}: {error}") from error
 
+    def read_plain(self, name: str) -> Tensor:
+        """The tensor that a claimed array is."""
+        if self._header[name]["dtype"] == "BOOL":  # the only one with bits that are no value
+            array = self._array(name)
+            return self.read(StoredTensor("dense", array.dtype.name, array.shape, (name,)))
+        return Tensor(self._array(name))
+
     def claim_and_read(self, stored: StoredTensor) -> Array:
         self.claim(stored, "attribute")
         return self.read(stored).numpy()
@@ -258,11 +265,11 @@ def _read_model(arrays: _StoredArrays) -> Model:
         raise FormatError("expected the metadata by name")
     check_tree(document["metadata"])  # all else is read value by value
     nodes = [read_node(v, arrays.claim_and_read) for v in items(document["nodes"], "nodes")]
-    for name, row in arrays.claim_rest().items():
-        if name in rows:
-            raise FormatError(f"tensor {name!r} is both a row of the table and an array")
-        rows[name] = row
-    weights = dict.fromkeys(rows, Tensor(np.zeros(0)))
+    plain = arrays.claim_rest()
+    both = rows.keys() & plain
+    if both:
+        raise FormatError(f"tensor {min(both)!r} is both a row of the table and an array")
+    weights = dict.fromkeys([*rows, *plain], Tensor(np.zeros(0)))
     model = Model(  # checks the graph before the weights are read
         nodes=tuple(nodes),
         inputs=tuple(read_info(v, "input") for v in items(document["inputs"], "inputs")),
@@ -274,6 +281,8 @@ def _read_model(arrays: _StoredArrays) -> Model:
     )
     for name, row in rows.items():
         weights[name] = arrays.read(row)
+    for name in plain:
+        weights[name] = arrays.read_plain(name)
     return model
 
 

@@ -137,27 +137,35 @@ def stored_to_json(stored: StoredTensor) -> Json:
 def read_node(value: Json, load: Callable[[StoredTensor], Array]) -> Node:
     """`load(row)` reads an attribute's tensor."""
     entry = fields(value, "node", NODE_KEYS, ALL_NODE_KEYS)
-    op = text(entry["op"], "op")
-    outputs = _names(entry["outputs"], op)
-    attributes = entry.get("attributes", {})
-    if not isinstance(attributes, dict):
-        raise FormatError(f"node {op!r}: expected attributes by name, got {_kind(attributes)}")
+    op, inputs, outputs = _checked_names(entry["op"], entry["inputs"], entry["outputs"])
+    attributes: dict[str, Attribute] = {}
+    if "attributes" in entry:
+        given = entry["attributes"]
+        if not isinstance(given, dict):
+            raise FormatError(f"node {op!r}: expected attributes by name, got {_kind(given)}")
+        attributes = {key: _read_attribute(item, op, key, load) for key, item in given.items()}
     return Node(
         op,
-        _names(entry["inputs"], op),
+        inputs,
         outputs,
-        {key: _read_attribute(item, op, key, load) for key, item in attributes.items()},
+        attributes,
         _string(entry["name"], op) if "name" in entry else _usual_name(outputs),
         _string(entry["domain"], op) if "domain" in entry else "",
     )
 
 
-def _names(value: Json, op: str) -> tuple[str, ...]:
-    """The inputs or outputs of a node."""
-    if type(value) is list and len(value) <= MAX_ENTRIES and _all_are(str, value):
-        return tuple(value)
-    where = f"node {op!r}"
-    return tuple(_string(v, where) for v in items(value, where))
+def _checked_names(
+    op: Json, inputs: Json, outputs: Json
+) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """A node's operator, inputs and outputs."""
+    lists = type(inputs) is list and type(outputs) is list
+    names = [op, *inputs, *outputs] if op and lists else []
+    if not 0 < len(names) <= MAX_ENTRIES or not _all_are(str, names):  # or says what is wrong
+        text(op, "op")
+        for value in (inputs, outputs):
+            for name in items(value, f"node {op!r}"):
+                _string(name, f"node {op!r}")
+    return op, tuple(inputs), tuple(outputs)
 
 
 def _all_are(kind: type, values: list[Json]) -> bool:

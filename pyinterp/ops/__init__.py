@@ -53,12 +53,13 @@ def supported() -> list[str]:
 
 def check_supported(model: Model) -> None:
     """Raise one UnsupportedOperatorError that lists every operator without a reference."""
-    unknown = Counter(
+    found = [
         node.op_type if node.domain in DEFAULT_DOMAINS else f"{node.domain}.{node.op_type}"
         for node in model.nodes
         if node.domain not in DEFAULT_DOMAINS or node.op_type not in TABLE
-    )
-    if unknown:
+    ]
+    if found:
+        unknown = Counter(found)
         names = ", ".join(f"{name} (x{count})" for name, count in sorted(unknown.items()))
         raise UnsupportedOperatorError(f"{len(unknown)} unsupported operators: {names}")
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from ..records import record
 
 Array: TypeAlias = npt.NDArray[Any]
 F32: TypeAlias = npt.NDArray[np.float32]
 I32: TypeAlias = npt.NDArray[np.int32]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Window:
     """A sliding window over (height, width): of a convolution or a pooling."""
 
@@ -38,7 +39,7 @@ class Window:
         return count - 1 if (count - 1) * stride >= size + before else count
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class OutputRange:
     """Where a requantized result lands: its zero point and the range it is clamped to (u8)."""
 

@@ -45,7 +45,7 @@ _FLOATS = (
     *(ConvF32, ConcatF32, MaxPoolF32, AveragePoolF32, AddF32, MulF32, ActivationF32),
     *(InterpolateF32, NormalizeF32, PReluF32),
 )
-_FROM_FLOATS, _TO_FLOATS = (*_FLOATS, Quantize), (*_FLOATS, Dequantize)
+_FROM_FLOATS, _TO_FLOATS = frozenset((*_FLOATS, Quantize)), frozenset((*_FLOATS, Dequantize))
 _MOVES = (SelectChannels, GatherPixels, DepthToSpace)  # of either element type
 _UINT8, _INT32, _FLOAT32 = (np.dtype(t) for t in (np.uint8, np.int32, np.float32))
 
@@ -89,13 +89,13 @@ def input_count(spec: Spec) -> int:
 def input_dtype(spec: Spec) -> np.dtype[Any]:
     if isinstance(spec, _MOVES):
         return np.dtype(spec.element)
-    return _FLOAT32 if isinstance(spec, _FROM_FLOATS) else _UINT8
+    return _FLOAT32 if type(spec) in _FROM_FLOATS else _UINT8
 
 
 def output_dtype(spec: Spec) -> np.dtype[Any]:
     if isinstance(spec, _MOVES):
         return np.dtype(spec.element)
-    if isinstance(spec, _TO_FLOATS):
+    if type(spec) in _TO_FLOATS:
         return _FLOAT32
     return _INT32 if isinstance(spec, GemmS8) else _UINT8
 

@@ -10,12 +10,12 @@ The arithmetic is fixed by docs/numeric-contract.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from ..records import record
 from .fused_parts import F32 as F32
 from .fused_parts import I32 as I32
 from .fused_parts import Array as Array
@@ -32,7 +32,7 @@ from .image_spec import PReluS8 as PReluS8
 from .image_spec import Taps as Taps
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Residual:
     """A second operand, added to a convolution's result before the final clamp.
 
@@ -47,7 +47,7 @@ class Residual:
     conv_multiplier: float = 0.0  # float32(float64(st) / float64(sy))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class ConvS8:
     """2-D convolution of uint8 by signed integer weights, requantized to uint8.
 
@@ -70,7 +70,7 @@ class ConvS8:
     table: npt.NDArray[np.uint8] | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class GemmS8:
     """Integer matrix product without requantization: `(x - x_zero_point) @ weight.T + bias`.
 
@@ -99,7 +99,7 @@ def conv_of(spec: GemmS8) -> ConvS8:
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class ConvF32:
     """2-D convolution in float32: `clamp(conv(x, weight) + bias + residual, lo, hi)`.
 
@@ -116,7 +116,7 @@ class ConvF32:
     has_residual: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Quantize:
     """float32 -> uint8: `clamp(rint(x / scale)) + zero_point`, NaN to the zero point."""
 
@@ -124,7 +124,7 @@ class Quantize:
     output: OutputRange
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Dequantize:
     """uint8 -> float32: `float32(x - zero_point) * scale`."""
 
@@ -132,7 +132,7 @@ class Dequantize:
     zero_point: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AddS8:
     """`rint(float32(a - a_zp) * ma + float32(b - b_zp) * mb)`, clamped; uint8, equal shapes."""
 
@@ -143,7 +143,7 @@ class AddS8:
     output: OutputRange
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class MulS8:
     """`rint(float32((a - a_zp) * (b - b_zp)) * m)`, clamped.
 
@@ -156,7 +156,7 @@ class MulS8:
     output: OutputRange
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class RescaleS8:
     """uint8 -> uint8 of another scale: `rint(float32(x - x_zp) * m)`, clamped.
 
@@ -168,7 +168,7 @@ class RescaleS8:
     output: OutputRange
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ConcatS8:
     """Concatenate along channels; a part is rescaled, or copied where its entry is None.
 
@@ -178,14 +178,14 @@ class ConcatS8:
     parts: tuple[RescaleS8 | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class MaxPoolS8:
     """Maximum over a window of uint8; padding never wins."""
 
     window: Window
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AveragePoolS8:
     """Average over a window of uint8: int32 sum of `x - x_zp`, then the requantization rule.
 
@@ -201,14 +201,14 @@ class AveragePoolS8:
     output: OutputRange
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class TableS8:
     """A 256-entry table: a non-linear function of a quantized tensor. table: uint8 [256]."""
 
     table: npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class SelectChannels:
     """Some channels, in any order: `y[:, i] = x[:, channels[i]]`. Slices, splits and shuffles.
 
@@ -219,21 +219,21 @@ class SelectChannels:
     element: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ConcatF32:
     """Concatenate `parts` inputs along channels: float32 [N, C_i, H, W]."""
 
     parts: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class MaxPoolF32:
     """Maximum over a window of float32; padding never wins, NaN always does."""
 
     window: Window
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AveragePoolF32:
     """Average over a window of float32: the sum divided by the window's size, or by the taps inside
     the input where padding is excluded."""
@@ -242,7 +242,7 @@ class AveragePoolF32:
     count_include_pad: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AddF32:
     """`clamp(a + b, lo, hi)`, NaN passing. b: a's shape, or [N, C, 1, 1] beside [N, C, H, W]."""
 
@@ -250,7 +250,7 @@ class AddF32:
     hi: float = np.inf
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class MulF32:
     """`clamp(a * b, lo, hi)`, as `AddF32`."""
 
@@ -258,7 +258,7 @@ class MulF32:
     hi: float = np.inf
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ActivationF32:
     """A function of each element, float32: "clip" to [a, b]; "hard_sigmoid", the clamp of
     `a * x + b` to [0, 1]; "hard_swish", x times that; "sigmoid"; "silu", x times that;

@@ -4,13 +4,13 @@ normalization, and slopes by channel. `image_ops.py` is their reference.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+from ..records import record
 from .fused_parts import F32, I32, OutputRange
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class GatherPixels:
     """Pixels by row and column: `y[:, :, i, j] = x[:, :, rows[i], columns[j]]`, `fill` where one of
     the two is -1. Nearest resizing, padding of every mode, slices of space.
@@ -24,7 +24,7 @@ class GatherPixels:
     fill: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class DepthToSpace:
     """Every pixel's channels become a block of pixels (ONNX DepthToSpace), cropped.
 
@@ -38,7 +38,7 @@ class DepthToSpace:
     element: str = "uint8"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class Taps:
     """An output position's sources along one axis. index: int32 [L, T]. weight: float32 [L, T]."""
 
@@ -46,7 +46,7 @@ class Taps:
     weight: F32
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class InterpolateS8:
     """Separable resizing of uint8 (linear, cubic): rows, then columns, of `float32(x - x_zp)`; of
     taps, products are rounded and added in order. `rint(that * multiplier)`, clamped.
@@ -59,7 +59,7 @@ class InterpolateS8:
     output: OutputRange
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class InterpolateF32:
     """Separable resizing of float32, as `InterpolateS8` without the rounding to integers."""
 
@@ -70,7 +70,7 @@ class InterpolateF32:
 Over = Literal["space", "channels"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class NormalizeS8:
     """Normalization of uint8 [N, C, H, W] over `over`: each channel of an image over its pixels
     (InstanceNormalization), or each pixel over its channels (LayerNormalization).
@@ -91,7 +91,7 @@ class NormalizeS8:
     output: OutputRange
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class NormalizeF32:
     """Normalization of float32 by the formula of `NormalizeS8`, x_scale being 1. Sums are those of
     float64, in the order of the pixels; over channels eight sums, each of every eighth channel, are
@@ -104,7 +104,7 @@ class NormalizeF32:
     epsilon: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class PReluS8:
     """`rint(float32(x - x_zp) * m)`, clamped; m is `multiplier` where x - x_zp is not negative,
     else the channel's negative_multiplier, float32 [C]. uint8 [N, C, H, W]."""
@@ -115,7 +115,7 @@ class PReluS8:
     output: OutputRange
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(frozen=True, slots=True, eq=False)
 class PReluF32:
     """x, where negative times its channel's slope. slope: float32 [C]. float32 [N, C, H, W]."""
 
