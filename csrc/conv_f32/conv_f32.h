@@ -12,17 +12,23 @@ struct sp_finish_f32 {
     size_t stride; /* floats between rows (pixels) of residual and y */
 };
 
-/* One tile: sum[i][j] = start[j] + sum_k a[i * lda + k] * w[k * nr + j], i < rows <= mr, j < nr.
- * Where start is NULL the sums go on from `sums` [mr][nr]. They end in `sums`, or, with `finish`,
- * in finish->y. Nothing beyond `rows` rows is read or written. */
+/* One tile, of a panel or of several beside each other: for i < rows <= mr and j < panels * nr,
+ * sum[i][j] = start[j] + sum_k a[i * lda + k] * w[j / nr * panel + k * nr + j % nr].
+ * Where start is NULL the sums go on from `sums` [mr][panels * nr]. They end in `sums`, or, with
+ * `finish`, in finish->y. Nothing beyond `rows` rows is read or written. */
 struct sp_tile_f32 {
     const float *a;
     size_t lda; /* floats */
     int rows, k;
+    int panels;   /* 1, or 2 or 4 with rows * panels <= SP_FEW_F32 */
+    size_t panel; /* floats from a panel's weights to the next one's */
     const float *w, *start;
     float *sums;
     const struct sp_finish_f32 *finish;
 };
+/* One or two rows have too few sums in a panel to keep a core busy, and one stream of weights
+ * draws half of what memory gives: as many rows times panels go together. */
+enum { SP_FEW_F32 = 4 };
 typedef void sp_gemm_f32_fn(const struct sp_tile_f32 *tile);
 
 /* `count` output pixels in a row of a depthwise convolution, which all see the same taps:

@@ -10,11 +10,12 @@
 
 enum {
     K_BLOCK = 320,
-    ROW_BLOCK = 112, /* pixels at most, about */
-    WAITING = 40960, /* sums between K blocks: 160 KB */
-    LINE = 16,       /* floats a cache line */
-    L1_WAY = 1024,   /* floats; 64 sets of lines */
-    L1_WAYS = 8      /* at least */
+    K_BLOCK_FEW = 4096, /* of so few rows that they stay in the L1 cache */
+    ROW_BLOCK = 112,    /* pixels at most, about */
+    WAITING = 40960,    /* sums between K blocks: 160 KB */
+    LINE = 16,          /* floats a cache line */
+    L1_WAY = 1024,      /* floats; 64 sets of lines */
+    L1_WAYS = 8         /* at least */
 };
 
 struct job {
@@ -24,6 +25,7 @@ struct job {
     int k, k_blocks, k_block; /* patch length; its blocks, the last one may be shorter */
     int columns, panels;      /* of one group */
     int waiting;              /* panels whose sums wait between K blocks */
+    int together;             /* panels in a tile */
     int64_t pixels, pixel_blocks;
     int rows;         /* pixels of a block, a multiple of mr */
     int panel_ranges; /* tasks that share a block of pixels */
@@ -37,12 +39,15 @@ static struct job plan_job(const sp_conv_f32 *p, int threads)
     struct job j = {.p = p, .ukernel = &sp_ukernels[p->ukernel]};
     const int mr = j.ukernel->mr, nr = j.ukernel->nr;
     j.k = s->kernel_h * s->kernel_w * (s->in_c / s->groups);
-    j.k_blocks = (j.k + K_BLOCK - 1) / K_BLOCK;
+    j.pixels = (int64_t)s->batch * s->out_h * s->out_w;
+    const int few = j.pixels <= 2;
+    const int k_block = few ? K_BLOCK_FEW : K_BLOCK;
+    j.together = few ? SP_FEW_F32 / SP_MAX((int)j.pixels, 1) : 1;
+    j.k_blocks = (j.k + k_block - 1) / k_block;
     j.k_block = SP_ROUND_UP((j.k + j.k_blocks - 1) / j.k_blocks, LINE);
     j.k_blocks = (j.k + j.k_block - 1) / j.k_block;
     j.columns = s->out_c / s->groups;
     j.panels = (j.columns + nr - 1) / nr;
-    j.pixels = (int64_t)s->batch * s->out_h * s->out_w;
     const int64_t blocks = SP_MAX((j.pixels + ROW_BLOCK - 1) / ROW_BLOCK, 1);
     j.rows = SP_ROUND_UP(SP_MAX((int)((j.pixels + blocks - 1) / blocks), 1), mr);
     j.pixel_blocks = (j.pixels + j.rows - 1) / j.rows;
@@ -99,9 +104,9 @@ static void finish_columns(const struct sp_finish_f32 *f, const float *sums, int
         }
 }
 
-/* Where a task is: block of K, panel, and the tile's first pixel. */
+/* Where a task is: block of K, panel or several from it on, and the tile's first pixel. */
 struct place {
-    int group, k_block, panel;
+    int group, k_block, panel, panels;
     int64_t pixel;
     int rows;
 };
@@ -110,10 +115,11 @@ static void run_tile(const struct job *j, struct place at, const float *a, float
 {
     const sp_conv_f32 *p = j->p;
     const int nr = j->ukernel->nr, column = at.panel * nr, k0 = at.k_block * j->k_block;
+    const size_t panel_weights = (size_t)j->k * (size_t)nr;
     const int panel = at.group * j->panels + at.panel;
     const size_t out =
         (size_t)at.pixel * (size_t)p->shape.out_c + (size_t)(at.group * j->columns + column);
-    const int last = at.k_block == j->k_blocks - 1, whole = j->columns - column >= nr;
+    const int last = at.k_block == j->k_blocks - 1, whole = j->columns - column >= at.panels * nr;
     struct sp_finish_f32 finish = {
         p->lo,
         p->hi,
@@ -126,7 +132,9 @@ static void run_tile(const struct job *j, struct place at, const float *a, float
         .lda = j->patch_stride,
         .rows = at.rows,
         .k = SP_MIN(j->k_block, j->k - k0),
-        .w = p->weights + ((size_t)panel * (size_t)j->k + (size_t)k0) * (size_t)nr,
+        .panels = at.panels,
+        .panel = panel_weights,
+        .w = p->weights + (size_t)panel * panel_weights + (size_t)k0 * (size_t)nr,
         .start = at.k_block == 0 ? p->bias + (size_t)panel * (size_t)nr : NULL,
         .sums = sums,
         .finish = last && whole ? &finish : NULL,
@@ -136,14 +144,27 @@ static void run_tile(const struct job *j, struct place at, const float *a, float
         finish_columns(&finish, sums, nr, at.rows, j->columns - column);
 }
 
-/* All tiles of one panel and one block of K. sums: the panel's. */
+/* Panels from `panel` on, of those before `end`, that a tile takes together: whole ones. */
+static int count_together(const struct job *j, int panel, int end)
+{
+    const int whole = SP_MIN(end, j->columns / j->ukernel->nr);
+    int count = j->together;
+    while (count > 1 && panel + count > whole)
+        count /= 2;
+    return count;
+}
+
+/* All tiles of one panel, or of several together, and one block of K. sums: the panel's. The rows
+ * are shared out evenly: a tile of one or two would wait for its own sums. */
 static void run_panel(const struct job *j, struct place at, int rows, const float *a, float *sums)
 {
     const int mr = j->ukernel->mr, nr = j->ukernel->nr;
     const int64_t first = at.pixel;
-    for (int row = 0; row < rows; row += mr) {
+    const int tiles = (rows + mr - 1) / mr;
+    for (int i = 0; i < tiles; i++) {
+        const int row = rows * i / tiles;
         at.pixel = first + row;
-        at.rows = SP_MIN(mr, rows - row);
+        at.rows = rows * (i + 1) / tiles - row;
         size_t tile = j->k_blocks > 1 ? (size_t)row * (size_t)nr : 0;
         run_tile(j, at, a + (size_t)row * j->patch_stride, sums + tile);
     }
@@ -168,7 +189,8 @@ static void run_panels(const struct job *j, struct place at, int end, float *pat
     const size_t panel_sums = (size_t)j->rows * (size_t)j->ukernel->nr;
     for (at.k_block = 0; at.k_block < j->k_blocks; at.k_block++) {
         const float *a = find_patches(j, at, rows, patches);
-        for (at.panel = first; at.panel < end; at.panel++) {
+        for (at.panel = first; at.panel < end; at.panel += at.panels) {
+            at.panels = count_together(j, at.panel, end);
             size_t panel = j->k_blocks > 1 ? (size_t)(at.panel - first) * panel_sums : 0;
             run_panel(j, at, rows, a, sums + panel);
         }

@@ -3,7 +3,7 @@
  * give the second operand where one is NaN). */
 #include "conv_f32.h"
 
-enum { MOST_ROWS = 28, MOST_VECTORS = 4 };
+enum { MOST_ROWS = 28, MOST_VECTORS = 12, LINE_BYTES = 64, WEIGHTS_AHEAD = 2048 };
 
 SP_INLINE struct sp_finish_f32 finish_from(struct sp_finish_f32 f, size_t at)
 {
@@ -26,41 +26,71 @@ SP_INLINE void finish_tile(struct sp_finish_f32 f, int rows, int vectors,
         f.y + (size_t)i * f.stride + j * V_LANES, V_MIN(hi, V_MAX(lo, sum[i][j]))); /* NaN passes */
 }
 
-/* rows and vectors are constants where this is inlined, so that the sums stay in registers. */
-SP_INLINE void gemm_tile(const struct sp_tile_f32 *t, int rows, int vectors)
+/* Weights mostly come from beyond the L2 cache: where they are one stream, too late without this.
+ */
+SP_INLINE void fetch_ahead(const float *w, int vectors)
 {
-    const int nr = vectors * V_LANES;
-    const size_t lda = t->lda;
+    SP_UNROLL for (int at = 0; at < vectors * (int)sizeof(V); at += LINE_BYTES)
+        __builtin_prefetch((const char *)w + WEIGHTS_AHEAD + at);
+}
+
+/* rows, panels and vectors (of a panel) are constants where this is inlined, so that the sums stay
+ * in registers. */
+SP_INLINE void gemm_tile(const struct sp_tile_f32 *t, int rows, int panels, int vectors)
+{
+    const int nr = vectors * V_LANES, all = panels * vectors;
+    const size_t lda = t->lda, panel = t->panel;
     const float *a = t->a, *w = t->w;
     V sum[MOST_ROWS][MOST_VECTORS];
-    SP_UNROLL for (int i = 0; i < rows; i++) SP_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] =
-        V_LOAD((t->start ? t->start : t->sums + i * nr) + j * V_LANES);
+    SP_UNROLL for (int i = 0; i < rows; i++) SP_UNROLL for (int j = 0; j < all; j++) sum[i][j] =
+        V_LOAD((t->start ? t->start : t->sums + i * all * V_LANES) + j * V_LANES);
     for (int k = 0; k < t->k; k++, a++, w += nr) {
-        V weight[MOST_VECTORS];
-        SP_UNROLL for (int j = 0; j < vectors; j++) weight[j] = V_LOAD(w + j * V_LANES);
-        SP_UNROLL for (int i = 0; i < rows; i++)
+        SP_UNROLL for (int p = 0; p < panels; p++)
         {
-            V x = V_SET1(a[(size_t)i * lda]);
-            SP_UNROLL for (int j = 0; j < vectors; j++) sum[i][j] = V_FMA(x, weight[j], sum[i][j]);
+            const float *wp = w + (size_t)p * panel;
+            if (panels == 1)
+                fetch_ahead(wp, vectors);
+            V weight[MOST_VECTORS];
+            SP_UNROLL for (int j = 0; j < vectors; j++) weight[j] = V_LOAD(wp + j * V_LANES);
+            SP_UNROLL for (int i = 0; i < rows; i++)
+            {
+                V x = V_SET1(a[(size_t)i * lda]);
+                SP_UNROLL for (int j = 0; j < vectors; j++) sum[i][p * vectors + j] =
+                    V_FMA(x, weight[j], sum[i][p * vectors + j]);
+            }
         }
     }
     if (t->finish)
-        finish_tile(*t->finish, rows, vectors, sum);
+        finish_tile(*t->finish, rows, all, sum);
     else
-        SP_UNROLL for (int i = 0; i < rows; i++) SP_UNROLL for (int j = 0; j < vectors; j++)
-            V_STORE(t->sums + i * nr + j * V_LANES, sum[i][j]);
+        SP_UNROLL for (int i = 0; i < rows; i++) SP_UNROLL for (int j = 0; j < all; j++)
+            V_STORE(t->sums + (i * all + j) * V_LANES, sum[i][j]);
+}
+
+SP_INLINE void gemm_few(const struct sp_tile_f32 *t, int vectors)
+{
+    if (t->rows == 2)
+        gemm_tile(t, 2, 2, vectors);
+    else if (t->panels == 2)
+        gemm_tile(t, 1, 2, vectors);
+    else
+        gemm_tile(t, 1, 4, vectors);
 }
 
 /* A micro-kernel with code for each number of rows up to mr. */
 #define GEMM_ROWS(rows, mr, vectors)                                                               \
     case rows:                                                                                     \
         if (rows <= (mr))                                                                          \
-            gemm_tile(t, rows, vectors);                                                           \
+            gemm_tile(t, rows, 1, vectors);                                                        \
         break;
 #define GEMM_KERNEL(name, mr, vectors)                                                             \
     void name(const struct sp_tile_f32 *t);                                                        \
     void name(const struct sp_tile_f32 *t)                                                         \
     {                                                                                              \
+        if (t->panels > 1) {                                                                       \
+            gemm_few(t, vectors);                                                                  \
+            return;                                                                                \
+        }                                                                                          \
         switch (t->rows) {                                                                         \
             GEMM_ROWS(1, mr, vectors)                                                              \
             GEMM_ROWS(2, mr, vectors)                                                              \

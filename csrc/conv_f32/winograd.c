@@ -118,6 +118,7 @@ static void multiply(const struct job *j, int panel, int tiles, const float *inp
                 .lda = j->lda,
                 .rows = SP_MIN(mr, tiles - t),
                 .k = channels,
+                .panels = 1,
                 .w = w,
                 .start = none,
                 .sums = sums + (size_t)i * j->sums_position + (size_t)(t * nr),

@@ -164,6 +164,12 @@ void test_windows(int threads)
         test_all_f32(make_shape(11, 11, c, c, c, (struct window){3, 2, 1, 1}), threads);
     }
     test_all_f32(make_shape(6, 6, 12, 20, 4, (struct window){3, 1, 1, 2}), threads);
+    for (int images = 1; images <= 3; images++)
+        for (int columns = 4; columns <= 292; columns += 36) {
+            sp_conv_shape row = make_shape(1, 1, 70, columns, 1, (struct window){1, 1, 1, 0});
+            row.batch = images;
+            test_all_f32(row, threads);
+        }
     test_all_winograd(make_shape(9, 9, 17, 35, 1, (struct window){3, 1, 1, 1}), threads);
     test_all_winograd(make_shape(4, 8, 16, 64, 1, (struct window){3, 1, 1, 1}), threads);
     test_all_winograd(make_shape(5, 3, 40, 16, 1, (struct window){3, 1, 1, 0}), threads);
