@@ -43,6 +43,10 @@ static const struct {
     [SP_PRELU_S8] = {sp_op_prelu_s8, NULL},
     [SP_PRELU_F32] = {sp_op_prelu_f32, NULL},
     [SP_GROUPED_S8] = {sp_op_grouped_s8, sp_scratch_grouped_s8},
+    [SP_DYNAMIC_RANGE] = {sp_op_dynamic_range, NULL},
+    [SP_DYNAMIC_QUANTIZE] = {sp_op_dynamic_quantize, NULL},
+    [SP_DYNAMIC_CONV] = {sp_op_dynamic_conv, sp_scratch_dynamic_conv},
+    [SP_DYNAMIC_DEPTHWISE] = {sp_op_dynamic_depthwise, sp_scratch_dynamic_depthwise},
 };
 
 size_t sp_scratch_bytes(int op, const void *params)

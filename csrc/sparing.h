@@ -321,6 +321,36 @@ typedef struct {
     int has_residual;
 } sp_conv_csr_f32;
 
+/* Dynamic quantization. A range is two floats, the scale and the zero point, found in each run. Of
+ * any layout: x to its range; x and its range to bytes. */
+typedef struct {
+    int64_t count;
+} sp_dynamic_range;
+typedef struct {
+    int64_t count;
+} sp_dynamic_quantize;
+
+/* From sums to floats, the scale of the range known: clamp(sum * (scale * weight_scale) + bias). */
+typedef struct {
+    const float *weight_scale, *bias; /* [O] */
+    float lo, hi;
+} sp_dynamic_real;
+
+/* Convolution of one group, nhwc, of bytes and their range. product: its epilogue, quad_place and
+ * zero point are unused. */
+typedef struct {
+    sp_conv_s8 product;
+    const int32_t *weight_sum; /* [O], modulo 2^32 */
+    sp_dynamic_real real;
+} sp_dynamic_conv;
+
+/* Depthwise convolution, nhwc, of bytes and their range. product: its bias is 0, its clamp unused;
+ * float32 holds its sums. */
+typedef struct {
+    sp_conv_f32 product;
+    sp_dynamic_real real;
+} sp_dynamic_depthwise;
+
 typedef struct {
     int64_t count;
     float scale;
@@ -550,6 +580,10 @@ enum {
     SP_PRELU_S8,
     SP_PRELU_F32,
     SP_GROUPED_S8,
+    SP_DYNAMIC_RANGE,
+    SP_DYNAMIC_QUANTIZE,
+    SP_DYNAMIC_CONV,
+    SP_DYNAMIC_DEPTHWISE,
     SP_OP_COUNT
 };
 

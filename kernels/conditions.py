@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..ops.fused_spec import ConvF32, ConvS8, GemmS8, Spec
+from ..ops.fused_spec import ConvF32, ConvS8, DynamicConv, GemmS8, Spec
 from .sums import count_weights
 
 WINOGRAD_CHANNELS = 16  # of float32: the widest vector
@@ -18,13 +18,13 @@ def always(spec: Spec) -> str:
     return ""
 
 
-def is_depthwise(spec: ConvS8 | ConvF32) -> bool:
+def is_depthwise(spec: ConvS8 | ConvF32 | DynamicConv) -> bool:
     """Whether every output channel reads one input channel of its own."""
     outputs, per_group = spec.weight.shape[:2]
     return spec.groups == outputs and per_group == 1
 
 
-def depthwise_s8(spec: ConvS8) -> str:
+def depthwise(spec: ConvS8 | DynamicConv) -> str:
     return "" if is_depthwise(spec) else "not depthwise"
 
 
@@ -34,6 +34,10 @@ def grouped_s8(spec: ConvS8) -> str:
     if width not in (4, 8, 16) or spec.groups * width != outputs or outputs < 16:
         return "not groups of 4, 8 or 16 channels that stay as many"
     return ""
+
+
+def one_group(spec: DynamicConv) -> str:
+    return "" if spec.groups == 1 else "grouped"
 
 
 def csr_s8(spec: ConvS8 | GemmS8) -> str:

@@ -7,7 +7,7 @@ describes; the structs are documented in csrc/sparing.h.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,16 +46,24 @@ def plain_step(
     op: int,
     params: CData,
     keep: Sequence[object] = (),
+    *,
+    weight_bytes: int = 0,
+    detail: str | Callable[[], str] = "",
 ) -> NativeStep:
-    """The step of an operator whose inputs all have one dtype. keep: what params points to."""
+    """The step of any operator. keep: what params points to."""
     output = output_shape(spec, shapes)
     check_size(*(in_layout(shape, layout) for shape in (output, *shapes)))
     return NativeStep(
         op,
         params,
         keep,
-        [ArraySpec(in_layout(shape, layout), input_dtype(spec)) for shape in shapes],
+        [
+            ArraySpec(in_layout(shape, layout), input_dtype(spec, i))
+            for i, shape in enumerate(shapes)
+        ],
         ArraySpec(in_layout(output, layout), output_dtype(spec)),
+        weight_bytes=weight_bytes,
+        detail=detail,
         threads=threads,
     )
 

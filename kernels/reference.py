@@ -16,7 +16,9 @@ from .step import SLAB, WORD, Array, ArraySpec, Layout, Shape, Step, in_layout
 class ReferenceStep(Step):
     def __init__(self, spec: Spec, shapes: Sequence[Shape]) -> None:
         self._spec = spec
-        self.inputs = tuple(ArraySpec(tuple(shape), input_dtype(spec)) for shape in shapes)
+        self.inputs = tuple(
+            ArraySpec(tuple(shape), input_dtype(spec, i)) for i, shape in enumerate(shapes)
+        )
         self.output = ArraySpec(output_shape(spec, shapes), output_dtype(spec))
         self.detail = "NumPy reference"
 

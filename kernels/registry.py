@@ -72,7 +72,7 @@ F32: tuple[Layout, ...] = (*BOTH, "slab")  # and on float32
 
 KERNELS: tuple[Kernel, ...] = (
     Kernel(fs.ConvS8, "dense_s8", "c", NHWC, "native_dense:conv_s8"),
-    Kernel(fs.ConvS8, "dense_s8", "c", NHWC, "native_dense:depthwise_s8", conditions.depthwise_s8),
+    Kernel(fs.ConvS8, "dense_s8", "c", NHWC, "native_dense:depthwise_s8", conditions.depthwise),
     Kernel(fs.ConvS8, "dense_s8", "c", NHWC, "native_dense:grouped_s8", conditions.grouped_s8),
     Kernel(fs.ConvS8, "dense_s8", "c", NHWC, "native_winograd:winograd_s8", conditions.winograd_s8),
     Kernel(fs.ConvS8, "csr_s8", "c", NCHW, "native_sparse:conv_csr_s8", conditions.csr_s8),
@@ -99,6 +99,19 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel(fs.ConvF32, "csr_f32", "c", SLAB, "native_slab:conv_csr_f32"),
     Kernel(fs.Quantize, "", "c", BOTH, "native_elementwise:quantize"),
     Kernel(fs.Dequantize, "", "c", BOTH, "native_elementwise:dequantize"),
+    Kernel(fs.DynamicRange, "", "c", BOTH, "native_dynamic:dynamic_range"),
+    Kernel(fs.DynamicQuantize, "", "c", BOTH, "native_dynamic:dynamic_quantize"),
+    Kernel(
+        fs.DynamicConv, "dense_s8", "c", NHWC, "native_dynamic:dynamic_conv", conditions.one_group
+    ),
+    Kernel(
+        fs.DynamicConv,
+        "dense_f32",
+        "c",
+        NHWC,
+        "native_dynamic:dynamic_depthwise",
+        conditions.depthwise,
+    ),
     Kernel(fs.AddS8, "", "c", U8, "native_elementwise:add_s8"),
     Kernel(fs.MulS8, "", "c", BOTH, "native_elementwise:mul_s8"),
     Kernel(fs.RescaleS8, "", "c", U8, "native_elementwise:rescale_s8"),
@@ -123,7 +136,7 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel(fs.ActivationF32, "", "c", F32, "native_pointwise:activation_f32"),
     Kernel(fs.ConvS8, "dense_s8", "numba", NHWC, "jit.conv:conv_s8"),
     Kernel(
-        fs.ConvS8, "dense_s8", "numba", NHWC, "jit.depthwise:depthwise_s8", conditions.depthwise_s8
+        fs.ConvS8, "dense_s8", "numba", NHWC, "jit.depthwise:depthwise_s8", conditions.depthwise
     ),
     Kernel(
         fs.ConvS8, "dense_s8", "numba", NHWC, "jit.winograd:winograd_s8", conditions.winograd_s8
@@ -136,6 +149,9 @@ KERNELS: tuple[Kernel, ...] = (
     Kernel(fs.ConvF32, "csr_f32", "numba", NCHW, "jit.csr:conv_csr_f32"),
     Kernel(fs.Quantize, "", "numba", BOTH, "jit.elementwise:quantize"),
     Kernel(fs.Dequantize, "", "numba", BOTH, "jit.elementwise:dequantize"),
+    Kernel(fs.DynamicRange, "", "numba", BOTH, "jit.dynamic:dynamic_range"),
+    Kernel(fs.DynamicQuantize, "", "numba", BOTH, "jit.dynamic:dynamic_quantize"),
+    Kernel(fs.DynamicConv, "dense_s8", "numba", NHWC, "jit.dynamic:dynamic_conv"),
     Kernel(fs.AddS8, "", "numba", U8, "jit.elementwise:add_s8"),
     Kernel(fs.MulS8, "", "numba", BOTH, "jit.elementwise:mul_s8"),
     Kernel(fs.RescaleS8, "", "numba", U8, "jit.elementwise:rescale_s8"),
@@ -166,6 +182,9 @@ KERNELS: tuple[Kernel, ...] = (
             fs.ConvF32,
             fs.Quantize,
             fs.Dequantize,
+            fs.DynamicRange,
+            fs.DynamicQuantize,
+            fs.DynamicConv,
             fs.AddS8,
             fs.MulS8,
             fs.RescaleS8,

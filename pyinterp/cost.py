@@ -31,6 +31,7 @@ from .ops.fused_spec import (
     ConvF32,
     ConvS8,
     DepthToSpace,
+    DynamicConv,
     GatherPixels,
     GemmS8,
     InterpolateF32,
@@ -69,6 +70,8 @@ GMACS = {
     "winograd_f32": (50, 45, 45, 14, 14, 2, 2),
     "depthwise_f32": (20, 16, 16, 7, 7, 0.75, 2),  # what conv_f32 does with depthwise layers
     "conv_csr_f32": (36, 33, 33, 6, 6, 14, 2),
+    "dynamic_conv": (215, 200, 78, 60, 7, 40, 2),
+    "dynamic_depthwise": (20, 16, 16, 7, 7, 5, 2),
     "reference": (2,) * len(PLACES),
 }
 # Products that an output value of a dense convolution is worth.
@@ -112,14 +115,14 @@ def macs(spec: Spec, shapes: Sequence[Shape]) -> int:
 
 def macs_of_output(spec: Spec, output: Shape) -> int:
     """The same for a given output shape."""
-    if not isinstance(spec, (ConvS8, ConvF32, GemmS8)):
+    if not isinstance(spec, (ConvS8, ConvF32, GemmS8, DynamicConv)):
         return 0
     return output[0] * prod(output[2:]) * spec.weight.size
 
 
 def sparsity(spec: Spec) -> float:
     """Fraction of a layer's weights that are zero; 0 for operators without weights."""
-    if not isinstance(spec, (ConvS8, ConvF32, GemmS8)) or not spec.weight.size:
+    if not isinstance(spec, (ConvS8, ConvF32, GemmS8, DynamicConv)) or not spec.weight.size:
         return 0.0
     return 1.0 - count_nonzeros(spec.weight) / spec.weight.size
 
@@ -232,13 +235,13 @@ def _patch_seconds(spec: ConvS8, outputs: int) -> float:
 def step_key(kernel: Kernel, spec: Spec, shapes: Sequence[Shape], layout: Layout) -> str:
     """What a measured cost is filed under: all that the cost of a step depends on."""
     parts: list[object] = [kernel.name, layout, *("x".join(map(str, s)) for s in shapes)]
-    if isinstance(spec, (ConvS8, ConvF32, GemmS8)):
+    if isinstance(spec, (ConvS8, ConvF32, GemmS8, DynamicConv)):
         parts += ["x".join(map(str, spec.weight.shape)), spec.weight.dtype]
         parts.append(f"zeros {sparsity(spec):.2f}")
     if isinstance(spec, ConvS8) and kernel.weight_format == "block_s8":
         # the same number of zeros fills few blocks or many
         parts.append(f"blocks {count_weights(spec.weight).blocks * WORD / spec.weight.size:.2f}")
-    if isinstance(spec, (ConvS8, ConvF32)):
+    if isinstance(spec, (ConvS8, ConvF32, DynamicConv)):
         window = spec.window
         parts += [window.strides, window.pads, window.dilations, f"groups {spec.groups}"]
     if isinstance(spec, (ConvS8, GemmS8)):

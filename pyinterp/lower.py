@@ -17,6 +17,7 @@ from .fold import simplify
 from .graph_index import GraphIndex
 from .kernels.step import ArraySpec
 from .lower_channels import fuse_selections
+from .lower_dynamic import dynamic_input, dynamic_layer
 from .lower_float import FloatMatcher
 from .lower_integer import IntegerMatcher
 from .lower_values import stored_name
@@ -89,7 +90,8 @@ class _Lowering:
         elif node.op_type == "DequantizeLinear":
             pattern = self.integer.dequantize(node)
         else:
-            pattern = self.float.match(node)
+            pattern = dynamic_input(node, self.needed, self._reference)
+            pattern = pattern or dynamic_layer(self.graph, node) or self.float.match(node)
         self._emit(pattern or [self._reference(node)])
 
     def _emit(self, pattern: Iterable[Operation]) -> None:

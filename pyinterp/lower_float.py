@@ -15,6 +15,7 @@ from .model import Array, Node
 from .ops.fused_spec import ConvF32, Window
 from .shapes import Shape
 
+CONVOLUTIONS = ("Conv", "ConvInteger")
 VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 
@@ -26,7 +27,7 @@ def as_images(
     Returns (views before, 4-D input, views after, 4-D output); output is the pattern's last value.
     A matrix [M, K] becomes M images of one pixel, a 1-D signal images of one row.
     """
-    if core.op_type == "Conv" and len(shape) == 4:
+    if core.op_type in CONVOLUTIONS and len(shape) == 4:
         return [], name, [], output
     x, y = f"{name}:4d:{output}", f"{output}:4d"
     before = Operation(core.label, View(_image(core, shape)), (name,), (x,))
@@ -35,21 +36,21 @@ def as_images(
 
 
 def _image(core: Node, shape: Shape) -> Shape:
-    if core.op_type == "Conv":
+    if core.op_type in CONVOLUTIONS:
         return shape[0], shape[1], 1, shape[2]
     return math.prod(shape[:-1]), shape[-1], 1, 1
 
 
 def layer_weight(core: Node, weight: Array) -> Array:
-    """Weights of a Conv, Gemm or MatMul as [O, C / groups, kh, kw]."""
-    if core.op_type == "Conv":
+    """Weights of a convolution, Gemm or matrix product as [O, C / groups, kh, kw]."""
+    if core.op_type in CONVOLUTIONS:
         return weight if weight.ndim == 4 else weight[:, :, None, :]
     transposed = core.op_type == "Gemm" and core.attributes.get("transB", 0)
     return (weight if transposed else weight.T)[:, :, None, None]
 
 
 def layer_window(graph: GraphIndex, core: Node) -> Window:
-    if core.op_type != "Conv":
+    if core.op_type not in CONVOLUTIONS:
         return Window((1, 1))
     return graph.facts.conv_window(core)
 

@@ -23,10 +23,10 @@ from .kernels.reference import TransposeStep
 from .kernels.registry import Backend
 from .kernels.step import Array, ArraySpec, Layout, Step, in_layout
 from .lowered import Lowered, Operation, ReferenceOp, View
-from .ops.fused_spec import ConvF32, ConvS8, GemmS8
+from .ops.fused_spec import ConvF32, ConvS8, DynamicConv, GemmS8
 from .records import record
 
-LAYERS = (ConvS8, GemmS8, ConvF32)
+LAYERS = (ConvS8, GemmS8, ConvF32, DynamicConv)
 PARAMETER_BYTES = 2**15  # of a small model: what its kernels keep besides packed weights
 
 Key = tuple[str, Layout]  # a value in one layout

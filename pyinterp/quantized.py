@@ -139,15 +139,21 @@ def weight_parameters(
         return None
     check_scales(scale, f"DequantizeLinear {node.label!r}")
     full_scale = scale if scale.shape == (channels,) else np.full(channels, scale.item(), FLOAT32)
+    return QuantizedWeight(without_zero_points(values, zero, channel_axis), full_scale)
+
+
+def without_zero_points(values: Array, zero: Array, axis: int) -> Array:
+    """8-bit weights less their zero point, or one for each channel along the axis: int8 where that
+    holds them, else int16."""
     if values.dtype == INT8 and not np.count_nonzero(zero):
-        return QuantizedWeight(values, full_scale)
+        return values
     along = [1] * values.ndim
-    along[channel_axis] = -1
+    along[axis] = -1
     difference = values.astype(np.int16) - zero.astype(np.int16).reshape(
         along if zero.size > 1 else ()
     )
     fits = difference.min(initial=0) >= -128 and difference.max(initial=0) <= 127
-    return QuantizedWeight(difference.astype(np.int8) if fits else difference, full_scale)
+    return difference.astype(np.int8) if fits else difference
 
 
 def stored_bias(node: Node | None, constant: Constant, scale: Array) -> I32 | None:

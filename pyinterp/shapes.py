@@ -31,7 +31,7 @@ class Facts:
     _windows: dict[str, Window] = field(default_factory=dict)
 
     def conv_window(self, node: Node) -> Window:
-        """The 2-D window of a Conv, found once; a 1-D one gets a height of 1."""
+        """The 2-D window of a Conv or ConvInteger, found once; a 1-D one gets a height of 1."""
         output = node.outputs[0]
         if output not in self._windows:
             x, weight = node.inputs[:2]

@@ -62,18 +62,21 @@ class Case:
     def inputs(self) -> list[fs.Array]:
         """The inputs, NCHW; the same at every call."""
         rng = np.random.default_rng(self.seed)
-        if input_dtype(self.spec) == np.float32:
-            return [_draw_f32(rng, shape, self.values) for shape in self.shapes]
+        return [self._draw(rng, i, shape) for i, shape in enumerate(self.shapes)]
+
+    def _draw(self, rng: np.random.Generator, i: int, shape: Shape) -> fs.Array:
+        if i == 1 and isinstance(self.spec, (fs.DynamicQuantize, fs.DynamicConv)):
+            zero_point = rng.choice([0, 255, *rng.integers(0, 256, 2)])
+            return np.array([rng.uniform(0.003, 0.03), zero_point], np.float32)
+        if input_dtype(self.spec, i) == np.float32:
+            return _draw_f32(rng, shape, self.values)
         x_max = getattr(self.spec, "x_max", 255)  # it bounds the first input alone
-        return [
-            _draw_u8(rng, shape, x_max if i == 0 else 255, self.values)
-            for i, shape in enumerate(self.shapes)
-        ]
+        return _draw_u8(rng, shape, x_max if i == 0 else 255, self.values)
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of the dense operator; 0 where it is no product."""
-        if isinstance(self.spec, (fs.ConvS8, fs.ConvF32, fs.GemmS8)):
+        if isinstance(self.spec, (fs.ConvS8, fs.ConvF32, fs.GemmS8, fs.DynamicConv)):
             out = output_shape(self.spec, self.shapes)
             return int(np.prod(out, dtype=np.int64) * np.prod(self.spec.weight.shape[1:]))
         return 0
@@ -123,7 +126,7 @@ INT16_WEIGHTS = {
 }
 
 
-def _weights(
+def draw_weights(
     rng: np.random.Generator, shape: Shape, kind: str, sparsity: float, together: int = 1
 ) -> fs.Array:
     """together: so many input channels are zero or not together.
@@ -219,7 +222,7 @@ def conv_s8(
     values: Values = "uniform",
 ) -> Case:
     rng = np.random.default_rng(seed_of(name) + 1)
-    weight = _weights(rng, (outputs, x[1] // groups, *kernel), weights, sparsity, together)
+    weight = draw_weights(rng, (outputs, x[1] // groups, *kernel), weights, sparsity, together)
     spec = fs.ConvS8(
         fs.Window(kernel, strides, pads, dilations),
         groups,
@@ -291,6 +294,6 @@ def gemm_s8(
     values: Values = "uniform",
 ) -> Case:
     rng = np.random.default_rng(seed_of(name) + 1)
-    weight = _weights(rng, (n, k), weights, sparsity)
+    weight = draw_weights(rng, (n, k), weights, sparsity)
     bias = _biases(rng, np.full(n, 1e-3, np.float32), biases)
     return make(f"gemm_s8 {name}", fs.GemmS8(weight, bias, x_zp, x_max), (m, k), values=values)

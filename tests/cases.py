@@ -6,6 +6,7 @@ Names are unique; `BY_NAME["conv_s8 5x5"]` replays one.
 from __future__ import annotations
 
 import cases_conv_s8
+import cases_dynamic
 import cases_elementwise
 import cases_images
 import cases_movement
@@ -20,5 +21,6 @@ CASES: tuple[Case, ...] = (
     *cases_movement.all_cases(),
     *cases_images.all_cases(),
     *cases_pointwise.all_cases(),
+    *cases_dynamic.all_cases(),
 )
 BY_NAME = {case.name: case for case in CASES}

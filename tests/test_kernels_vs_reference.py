@@ -13,6 +13,7 @@ import pytest
 from case_builders import Case, conv_f32, conv_s8, gemm_s8
 from case_sizes import FULL, S7, S8
 from cases import CASES
+from cases_dynamic import dynamic_conv
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kernel_checks import check, isas_to_test, require, runs, thread_counts
@@ -139,6 +140,21 @@ def conv_f32_cases(draw: st.DrawFn, grouped: bool, plain: bool = False) -> Case:
 
 
 @st.composite
+def dynamic_conv_cases(draw: st.DrawFn, depthwise: bool) -> Case:
+    (height, width), window = draw(windows())
+    channels = draw(st.integers(1, 40))
+    window |= {
+        "depthwise": depthwise,
+        "weights": draw(st.sampled_from(["normal", "ends", "top", "zero_rows", "s16"])),
+        "values": draw(st.sampled_from(["uniform", "ends", "top"])),
+        "lo": draw(st.sampled_from([float("-inf"), 0.0])),
+    }
+    outputs = channels if depthwise else draw(st.integers(1, 70))
+    shape = (draw(st.integers(1, 3)), channels, height, width)
+    return dynamic_conv(f"random {shape}, {outputs}, {window}", shape, outputs, **window)
+
+
+@st.composite
 def gemm_s8_cases(draw: st.DrawFn, narrow: bool = False) -> Case:
     """narrow: weights of 8 bits alone, of which some are zero."""
     m, n, k = draw(size), draw(st.integers(1, 80)), draw(st.integers(1, 300))
@@ -166,13 +182,16 @@ def _random_cases(kernel: Kernel) -> st.SearchStrategy[Case]:
         "conv_f32": lambda: conv_f32_cases(grouped=True),
         "winograd_f32": lambda: conv_f32_cases(grouped=False, plain=True),
         "conv_csr_f32": lambda: conv_f32_cases(grouped=True),
+        "dynamic_conv": lambda: dynamic_conv_cases(depthwise=False),
+        "dynamic_depthwise": lambda: dynamic_conv_cases(depthwise=True),
         "gemm_s8": gemm_s8_cases,
         "gemm_csr_s8": lambda: gemm_s8_cases(narrow=True),
     }
     return strategies[operator]()
 
 
-PRODUCTS = [kernel for kernel in FAST if kernel.spec in (fs.ConvS8, fs.ConvF32, fs.GemmS8)]
+WEIGHTED = (fs.ConvS8, fs.ConvF32, fs.GemmS8, fs.DynamicConv)
+PRODUCTS = [kernel for kernel in FAST if kernel.spec in WEIGHTED]
 
 
 @pytest.mark.parametrize("kernel", PRODUCTS, ids=lambda kernel: kernel.name)

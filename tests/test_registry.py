@@ -88,7 +88,8 @@ def test_wrong_arrays_are_refused(kernel: Kernel) -> None:
 PACKING = [
     kernel
     for kernel in KERNELS
-    if kernel.backend != "numpy" and kernel.spec in (fs.ConvS8, fs.ConvF32, fs.GemmS8)
+    if kernel.backend != "numpy"
+    and kernel.spec in (fs.ConvS8, fs.ConvF32, fs.GemmS8, fs.DynamicConv)
 ]
 
 
@@ -99,13 +100,13 @@ def test_steps_own_their_weights(kernel: Kernel) -> None:
     names = (
         *("conv_s8 table", "conv_s8 depthwise ends", "conv_s8 blocks 5x5"),
         *("conv_s8 1x1 stride 2", "conv_s8 8 groups of 4", "conv_f32 zero rows", "gemm_s8 ends"),
-        "conv_f32 Winograd, 16 channels",
+        *("conv_f32 Winograd, 16 channels", "dynamic conv 3x3 4->3", "dynamic conv depthwise"),
     )
     case = next(BY_NAME[name] for name in names if runs(kernel, BY_NAME[name]))
     spec = case.spec
     arrays = {
         name: getattr(spec, name).copy()
-        for name in ("weight", "bias", "multiplier", "table")
+        for name in ("weight", "bias", "multiplier", "table", "weight_scale")
         if getattr(spec, name, None) is not None
     }
     own = replace(spec, **{name: array.copy() for name, array in arrays.items()})

@@ -24,7 +24,7 @@ from sparing.lower import lower
 from sparing.lowered import Lowered, ReferenceOp, View
 from sparing.model import Model
 from sparing.noise import noise_feeds
-from sparing.ops.fused_spec import ConvF32, ConvS8, GemmS8
+from sparing.ops.fused_spec import ConvF32, ConvS8, DynamicConv, GemmS8
 from sparing.plan import make_plan
 from sparing.session import Session
 from sparing.summary import default_shapes
@@ -162,7 +162,7 @@ def test_other_threads_have_other_files(cache: Path) -> None:
 
 
 def test_every_kernel_has_a_rate_wherever_it_may_run() -> None:
-    weighted = {k.operator for k in KERNELS if k.spec in (ConvS8, ConvF32, GemmS8)}
+    weighted = {k.operator for k in KERNELS if k.spec in (ConvS8, ConvF32, GemmS8, DynamicConv)}
     assert weighted <= set(GMACS)
     assert all(len(rates) == len(PLACES) for rates in GMACS.values())
     if "c" in available_backends():

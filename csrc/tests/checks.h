@@ -98,6 +98,7 @@ void test_gemm_windows(int threads);
 void test_outliers(int threads);
 void test_depthwise(int threads);
 void test_grouped(int threads);
+void test_dynamic(int threads);
 void test_winograd(int threads);
 void test_sparse(int threads);
 void test_slab(int threads);

@@ -15,6 +15,7 @@ static void test_operators(int threads)
     test_outliers(threads);
     test_depthwise(threads);
     test_grouped(threads);
+    test_dynamic(threads);
     test_winograd(threads);
     test_sparse(threads);
     test_slab(threads);

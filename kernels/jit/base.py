@@ -29,8 +29,10 @@ class JitStep(Step):
     detail = "Numba"
 
     def __init__(self, spec: Spec, shapes: Sequence[Shape], layout: Layout) -> None:
-        dtype = input_dtype(spec)
-        self.inputs = tuple(ArraySpec(in_layout(tuple(s), layout), dtype) for s in shapes)
+        self.inputs = tuple(
+            ArraySpec(in_layout(tuple(shape), layout), input_dtype(spec, i))
+            for i, shape in enumerate(shapes)
+        )
         result = in_layout(output_shape(spec, shapes), layout)
         self.output = ArraySpec(result, output_dtype(spec))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ...ops.fused_spec import ConvF32, ConvS8
+from ...ops.fused_spec import ConvF32, ConvS8, Window
 from ..step import Array, Layout, Shape, Step
 from .base import JitStep, compiled
 from .epilogue import Epilogue
@@ -39,60 +39,53 @@ def _gather(
             at += run
 
 
-class _ConvS8(JitStep):
-    """Windows are gathered for a tile of pixels, multiplied, and requantized while in cache."""
+class WindowSums:
+    """Sums of products of uint8 windows and integer weights [O, C / groups, kh, kw], a tile of
+    pixels after the other. shape: logical, of the input."""
 
-    def __init__(self, spec: ConvS8, shapes: Sequence[Shape], layout: Layout) -> None:
-        super().__init__(spec, shapes, layout)
-        outputs, per_in, kh, kw = spec.weight.shape
-        _, channels, height, width = shapes[0]
-        self._x_zero_point = spec.x_zero_point
-        self._epilogue = Epilogue(spec)
-        self._groups, self._per_in, self._per_out = spec.groups, per_in, outputs // spec.groups
-        by_tap = spec.weight.transpose(0, 2, 3, 1).reshape(spec.groups, self._per_out, -1)
+    def __init__(self, window: Window, groups: int, weight: Array, shape: Shape) -> None:
+        outputs, per_in, kh, kw = weight.shape
+        _, channels, height, width = shape
+        self._groups, self._per_in, self._per_out = groups, per_in, outputs // groups
+        by_tap = weight.transpose(0, 2, 3, 1).reshape(groups, self._per_out, -1)
         self._products = [Product(group) for group in by_tap]
-        self._padded = PaddedImage(spec.window, height, width)
-        self._strides = np.array(spec.window.strides, np.int64)
+        self._padded = PaddedImage(window, height, width)
+        self._out_h, self._out_w = window.output_size(height, width)
+        self._strides = np.array(window.strides, np.int64)
         # neighbouring taps of a row are one run where nothing lies between them
-        self._joined = spec.groups == 1 and spec.window.dilations[1] == 1
+        self._joined = groups == 1 and window.dilations[1] == 1
         self._taps = [
-            (ky * spec.window.dilations[0], kx * spec.window.dilations[1])
+            (ky * window.dilations[0], kx * window.dilations[1])
             for ky in range(kh)
             for kx in range(1 if self._joined else kw)
         ]
         self._run = kw * channels if self._joined else per_in
         self._is_matrix = (
-            (kh, kw) == spec.window.strides == (1, 1)
-            and spec.window.pads == (0, 0, 0, 0)
-            and spec.groups == 1
+            (kh, kw) == window.strides == (1, 1)
+            and window.pads == (0, 0, 0, 0)
+            and groups == 1
             and channels == self._products[0].k_padded
         )
-        self.weight_bytes = sum(p.nbytes for p in self._products) + self._epilogue.weight_bytes
+        self.nbytes = sum(p.nbytes for p in self._products)
 
-    def execute(self, inputs: Sequence[Array], output: Array) -> None:
-        _, out_h, out_w, outputs = output.shape
+    def tiles(self, image: Array, x_zero_point: int) -> Iterator[tuple[slice, Array]]:
+        """Of an image [H, W, C]: which output pixels, and their sums, int32 [P, >= O]."""
+        padded, pixels = self._padded.of(image, x_zero_point), self._out_h * self._out_w
         tile = max(16, min(256, TILE_BYTES // self._products[0].k_padded) // 4 * 4)
-        for n, image in enumerate(inputs[0]):
-            padded = self._padded.of(image, self._x_zero_point)
-            out = output[n].reshape(-1, outputs)
-            residual = inputs[1][n].reshape(-1, outputs) if len(inputs) == 2 else None
-            for first in range(0, out_h * out_w, tile):
-                part = slice(first, min(first + tile, out_h * out_w))
-                sums = self._sums(padded, out_w, part)
-                other = None if residual is None else residual[part]
-                self._epilogue.rows(sums, other, out[part])
+        for first in range(0, pixels, tile):
+            part = slice(first, min(first + tile, pixels))
+            yield part, self._sums(padded, part)
 
-    def _sums(self, image: Array, out_w: int, part: slice) -> Array:
-        """Sums of a tile of pixels, int32 [P, >= O]."""
+    def _sums(self, image: Array, part: slice) -> Array:
         parts = [
-            product(self._windows(image, out_w, part, group))
+            product(self._windows(image, part, group))
             for group, product in enumerate(self._products)
         ]
         if self._groups == 1:
             return parts[0]
         return np.concatenate([sums[:, : self._per_out] for sums in parts], axis=1)
 
-    def _windows(self, image: Array, out_w: int, part: slice, group: int) -> Array:
+    def _windows(self, image: Array, part: slice, group: int) -> Array:
         """Windows of a tile of pixels, uint8 [P, K rounded up]."""
         _, width, channels = image.shape
         if self._is_matrix:
@@ -101,10 +94,30 @@ class _ConvS8(JitStep):
         begin = group * self._per_in
         taps = [(ky * width + kx) * channels + begin for ky, kx in self._taps]
         _gather(
-            image.reshape(-1), width * channels, channels, out_w, part.start,
+            image.reshape(-1), width * channels, channels, self._out_w, part.start,
             np.array(taps, np.int64), self._run, self._strides, rows,
         )  # fmt: skip
         return rows
+
+
+class _ConvS8(JitStep):
+    """Windows are gathered for a tile of pixels, multiplied, and requantized while in cache."""
+
+    def __init__(self, spec: ConvS8, shapes: Sequence[Shape], layout: Layout) -> None:
+        super().__init__(spec, shapes, layout)
+        self._x_zero_point = spec.x_zero_point
+        self._epilogue = Epilogue(spec)
+        self._sums = WindowSums(spec.window, spec.groups, spec.weight, shapes[0])
+        self.weight_bytes = self._sums.nbytes + self._epilogue.weight_bytes
+
+    def execute(self, inputs: Sequence[Array], output: Array) -> None:
+        outputs = output.shape[3]
+        for n, image in enumerate(inputs[0]):
+            out = output[n].reshape(-1, outputs)
+            residual = inputs[1][n].reshape(-1, outputs) if len(inputs) == 2 else None
+            for part, sums in self._sums.tiles(image, self._x_zero_point):
+                other = None if residual is None else residual[part]
+                self._epilogue.rows(sums, other, out[part])
 
 
 @compiled

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .dynamic_ops import dynamic_conv, dynamic_quantize, dynamic_range
 from .fused_float import (
     activation_f32,
     add_f32,
@@ -35,6 +35,9 @@ from .fused_spec import (
     ConvS8,
     DepthToSpace,
     Dequantize,
+    DynamicConv,
+    DynamicQuantize,
+    DynamicRange,
     GatherPixels,
     GemmS8,
     InterpolateF32,
@@ -52,9 +55,8 @@ from .fused_spec import (
     SelectChannels,
     Spec,
     TableS8,
-    Window,
 )
-from .fused_windows import average_pool_counts, windows
+from .fused_windows import average_pool_counts, convolve, windows, wrap_int32
 from .image_ops import (
     depth_to_space,
     gather_pixels,
@@ -67,37 +69,11 @@ from .image_ops import (
 )
 
 
-def _convolve(x: Array, weight: Array, window: Window, groups: int, fill: float) -> Array:
-    """Convolution in the dtype of x and weight: [N, O, H', W']."""
-    taps = windows(x, window, fill)
-    batch, channels, out_h, out_w = taps.shape[:4]
-    outputs = weight.shape[0]
-    if groups == channels == outputs:  # depthwise: a loop over taps, not over channels
-        total = np.zeros((batch, outputs, out_h, out_w), weight.dtype)
-        for i, j in np.ndindex(*window.kernel):
-            total += taps[..., i, j] * weight[:, 0, i, j][:, None, None]
-        return total
-    result = np.empty((batch, outputs, out_h, out_w), weight.dtype)
-    per_in, per_out = channels // groups, outputs // groups
-    for g in range(groups):
-        columns = taps[:, g * per_in : (g + 1) * per_in].transpose(0, 2, 3, 1, 4, 5)
-        rows = weight[g * per_out : (g + 1) * per_out].reshape(per_out, -1)
-        product = columns.reshape(batch * out_h * out_w, rows.shape[1]) @ rows.T
-        shaped = product.reshape(batch, out_h, out_w, per_out).transpose(0, 3, 1, 2)
-        result[:, g * per_out : (g + 1) * per_out] = shaped
-    return result
-
-
-def _wrap_int32(exact: npt.NDArray[np.float64]) -> I32:
-    """Integers held in float64, taken modulo 2^32 into int32."""
-    return exact.astype(np.int64).astype(np.uint32).view(np.int32)
-
-
 def accumulate(spec: ConvS8, x: U8) -> I32:
     """acc = bias + sum (x - x_zp) * w, modulo 2^32: int32 [N, O, H', W']."""
     shifted = x.astype(np.float64) - spec.x_zero_point
-    exact = _convolve(shifted, spec.weight.astype(np.float64), spec.window, spec.groups, 0.0)
-    return _wrap_int32(exact + spec.bias.astype(np.float64)[:, None, None])
+    exact = convolve(shifted, spec.weight.astype(np.float64), spec.window, spec.groups, 0.0)
+    return wrap_int32(exact + spec.bias.astype(np.float64)[:, None, None])
 
 
 def conv_s8(spec: ConvS8, x: U8, residual: U8 | None = None) -> U8:
@@ -117,11 +93,11 @@ def conv_s8(spec: ConvS8, x: U8, residual: U8 | None = None) -> U8:
 
 def gemm_s8(spec: GemmS8, x: U8) -> I32:
     shifted = x.astype(np.float64) - spec.x_zero_point
-    return _wrap_int32(shifted @ spec.weight.astype(np.float64).T + spec.bias.astype(np.float64))
+    return wrap_int32(shifted @ spec.weight.astype(np.float64).T + spec.bias.astype(np.float64))
 
 
 def conv_f32(spec: ConvF32, x: F32, residual: F32 | None = None) -> F32:
-    result = _convolve(x, spec.weight, spec.window, spec.groups, 0.0)
+    result = convolve(x, spec.weight, spec.window, spec.groups, 0.0)
     result += spec.bias[:, None, None]
     if residual is not None:
         result += residual
@@ -138,7 +114,7 @@ def conv_f32_bound(spec: ConvF32, x: F32, residual: F32 | None = None) -> tuple[
 
     def run(prepare: Callable[[Array], Array]) -> Array:
         wide_x, weight, bias = (prepare(a.astype(np.float64)) for a in (x, spec.weight, spec.bias))
-        total = _convolve(wide_x, weight, spec.window, spec.groups, 0.0) + bias[:, None, None]
+        total = convolve(wide_x, weight, spec.window, spec.groups, 0.0) + bias[:, None, None]
         return total if residual is None else total + prepare(residual.astype(np.float64))
 
     exact, size = run(np.asarray), run(np.abs)
@@ -220,6 +196,9 @@ REFERENCE: dict[type[Any], Callable[..., Array]] = {
     ConvF32: conv_f32,
     Quantize: quantize,
     Dequantize: dequantize,
+    DynamicRange: dynamic_range,
+    DynamicQuantize: dynamic_quantize,
+    DynamicConv: dynamic_conv,
     AddS8: add_s8,
     MulS8: mul_s8,
     RescaleS8: rescale_s8,

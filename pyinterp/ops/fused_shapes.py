@@ -20,6 +20,9 @@ from .fused_spec import (
     ConvS8,
     DepthToSpace,
     Dequantize,
+    DynamicConv,
+    DynamicQuantize,
+    DynamicRange,
     GatherPixels,
     GemmS8,
     InterpolateF32,
@@ -39,13 +42,16 @@ from .fused_spec import (
 )
 
 Shape = tuple[int, ...]
+RANGE_SHAPE = (2,)  # of what DynamicRange finds: scale, zero point
 _POOLS = (MaxPoolS8, AveragePoolS8, MaxPoolF32, AveragePoolF32)
 # from float32 to float32
 _FLOATS = (
     *(ConvF32, ConcatF32, MaxPoolF32, AveragePoolF32, AddF32, MulF32, ActivationF32),
     *(InterpolateF32, NormalizeF32, PReluF32),
 )
-_FROM_FLOATS, _TO_FLOATS = frozenset((*_FLOATS, Quantize)), frozenset((*_FLOATS, Dequantize))
+_FROM_FLOATS = frozenset((*_FLOATS, Quantize, DynamicRange, DynamicQuantize))
+_TO_FLOATS = frozenset((*_FLOATS, Dequantize, DynamicRange, DynamicConv))
+_RANGED = (DynamicQuantize, DynamicConv)  # whose second input is a range
 _MOVES = (SelectChannels, GatherPixels, DepthToSpace)  # of either element type
 _UINT8, _INT32, _FLOAT32 = (np.dtype(t) for t in (np.uint8, np.int32, np.float32))
 
@@ -59,7 +65,7 @@ def _windowed(window: Window, shape: Shape, channels: int) -> Shape:
     return shape[0], channels, height, width
 
 
-def _conv(spec: ConvS8 | ConvF32, shapes: Sequence[Shape]) -> Shape:
+def _conv(spec: ConvS8 | ConvF32 | DynamicConv, shapes: Sequence[Shape]) -> Shape:
     outputs, per_group = spec.weight.shape[:2]
     result = _windowed(spec.window, shapes[0], outputs)
     if spec.weight.shape[2:] != spec.window.kernel:
@@ -83,10 +89,13 @@ def input_count(spec: Spec) -> int:
         return len(spec.parts)
     if isinstance(spec, ConcatF32):
         return spec.parts
-    return 2 if isinstance(spec, (AddS8, MulS8, AddF32, MulF32)) else 1
+    return 2 if isinstance(spec, (AddS8, MulS8, AddF32, MulF32, *_RANGED)) else 1
 
 
-def input_dtype(spec: Spec) -> np.dtype[Any]:
+def input_dtype(spec: Spec, i: int = 0) -> np.dtype[Any]:
+    """Of input i."""
+    if i == 1 and isinstance(spec, _RANGED):
+        return _FLOAT32
     if isinstance(spec, _MOVES):
         return np.dtype(spec.element)
     return _FLOAT32 if type(spec) in _FROM_FLOATS else _UINT8
@@ -105,6 +114,12 @@ def output_shape(spec: Spec, shapes: Sequence[Shape]) -> Shape:
     if len(shapes) != input_count(spec):
         raise ModelError(f"expected {input_count(spec)} inputs, got {len(shapes)}")
     first = shapes[0]
+    if isinstance(spec, _RANGED) and shapes[1] != RANGE_SHAPE:
+        raise ModelError(f"expected a range of shape {list(RANGE_SHAPE)}, got {list(shapes[1])}")
+    if isinstance(spec, DynamicRange):
+        return RANGE_SHAPE
+    if isinstance(spec, DynamicConv):
+        return _conv(spec, shapes[:1])
     if isinstance(spec, (ConvS8, ConvF32)):
         return _conv(spec, shapes)
     if isinstance(spec, _POOLS):

@@ -16,6 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..records import record
+from .dynamic_spec import DynamicConv as DynamicConv
+from .dynamic_spec import DynamicQuantize as DynamicQuantize
+from .dynamic_spec import DynamicRange as DynamicRange
 from .fused_parts import F32 as F32
 from .fused_parts import I32 as I32
 from .fused_parts import Array as Array
@@ -276,6 +279,9 @@ Spec: TypeAlias = (
     | ConvF32
     | Quantize
     | Dequantize
+    | DynamicRange
+    | DynamicQuantize
+    | DynamicConv
     | AddS8
     | MulS8
     | RescaleS8

@@ -110,15 +110,20 @@ def dynamic_quantize_linear(x: Array) -> tuple[Array, Array, Array]:
     The range is that of the data, widened to hold 0.
     """
     require(x.dtype == np.float32, f"expected float32, got {x.dtype}")
-    zero = np.float32(0)
-    low = np.minimum(x.min(initial=zero), zero)
-    high = np.maximum(x.max(initial=zero), zero)
+    scale, zero = dynamic_parameters(x)
+    zero_point = np.array(zero, np.uint8)
+    y = quantized(np.rint(x / scale), zero_point.astype(np.int32), 0, 255).astype(np.uint8)
+    return y, np.asarray(scale), zero_point
+
+
+def dynamic_parameters(x: Array) -> tuple[np.float32, int]:
+    """Scale and zero point of float32 data. NaN among them gives a scale of NaN."""
+    low, high = x.min(initial=np.float32(0)), x.max(initial=np.float32(0))
     scale = np.float32((high - low) / np.float32(255))
     if scale == 0:
         scale = np.float32(1)
-    zero_point = np.asarray(np.clip(np.rint(-low / scale), 0, 255)).astype(np.uint8)
-    y = quantized(np.rint(x / scale), zero_point.astype(np.int32), 0, 255).astype(np.uint8)
-    return y, np.asarray(scale), zero_point
+    zero_point = np.clip(np.rint(-low / scale), 0, 255)
+    return scale, 0 if np.isnan(zero_point) else int(zero_point)
 
 
 def _same_shape(scale: Array, zero_point: Array, name: str) -> None:
