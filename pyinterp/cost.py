@@ -180,7 +180,7 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape], output: Shape)
         outputs = spec.weight.shape[0] // spec.groups
         work *= round_up(outputs, COLUMN_GROUP) / outputs
         finishing = sizes[-1] * DENSE_OUTPUT_MACS
-        if spec.groups == 1 and kernel.backend == "c" and isinstance(spec, ConvS8):
+        if spec.groups == 1 and kernel.backend == "c":
             seconds += _patch_seconds(spec, sizes[-1])
         elif spec.groups > 1 and kernel.backend == "c":
             taps = sizes[-1] // spec.weight.shape[0] * prod(spec.window.kernel)
@@ -222,13 +222,14 @@ def _winograd_f32(spec: ConvF32, tiles: int) -> tuple[float, float]:
     return float(tiles * work), seconds + (weight_bytes - cached) / MEMORY_BYTES_PER_SECOND
 
 
-def _patch_seconds(spec: ConvS8, outputs: int) -> float:
+def _patch_seconds(spec: ConvS8 | ConvF32, outputs: int) -> float:
     """Of copying the patches of a convolution in C; pixels themselves are read where they are."""
     window, weight = spec.window, spec.weight
     if window.kernel == (1, 1) and window.strides == (1, 1):
         return 0.0
     rows = window.kernel[0] if window.dilations[1] == 1 else prod(window.kernel)
-    each = rows * PATCH_ROW_SECONDS + weight[0].size / PATCH_BYTES_PER_SECOND
+    nbytes = weight[0].size * (4 if isinstance(spec, ConvF32) else 1)
+    each = rows * PATCH_ROW_SECONDS + nbytes / PATCH_BYTES_PER_SECOND
     return outputs // len(weight) * each
 
 

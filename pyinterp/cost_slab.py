@@ -17,9 +17,12 @@ Shape = tuple[int, ...]
 NARROW = 32  # lanes that those of a single slab take as long as, where they are fewer
 # Products that a row of a segment is worth for each lane: its sums are loaded and stored.
 SEGMENT_MACS = 2
-# Seconds of bringing a tap's lane of a channel to its place, where neighbours are neighbours in the
-# input and where they are not.
-TAP_SECONDS, STRIDED_TAP_SECONDS = 8e-11, 3e-10
+# Seconds of finding where the pixels of a tap of a slab lie, and more for each run of neighbours
+# among them; then for each channel, of copying a run, and for each lane. Steps along a row take
+# them out of order.
+TAP_SECONDS, RUN_SECONDS = 6e-8, 1.2e-8
+COPY_SECONDS, STRIDED_COPY_SECONDS = 5e-10, 2.6e-9
+LANE_SECONDS, STRIDED_LANE_SECONDS = 1e-10, 3e-10
 
 
 def slab_work(spec: ConvF32, shapes: Sequence[Shape]) -> tuple[float, float]:
@@ -34,5 +37,16 @@ def slab_work(spec: ConvF32, shapes: Sequence[Shape]) -> tuple[float, float]:
     macs = lanes * (nonzeros + SEGMENT_MACS * len(weight) * parts)
     if prod(window.kernel) == prod(window.strides) == 1 and not any(window.pads):
         return float(macs), 0.0
-    each = TAP_SECONDS if window.strides[1] == 1 else STRIDED_TAP_SECONDS
-    return float(macs), lanes * channels * prod(window.kernel) * each
+    return float(macs), prod(window.kernel) * _gather_seconds(spec, shapes[0], lanes)
+
+
+def _gather_seconds(spec: ConvF32, x: Shape, lanes: int) -> float:
+    """Of one tap of all slabs."""
+    (_, channels, *size), step = x, spec.window.strides[1]
+    width = spec.window.output_size(*size)[1]
+    slabs = -(-lanes // SLAB)
+    # runs end with rows of the output and with slabs of the input
+    runs = slabs + lanes / max(width, 1) + min(lanes * step / SLAB, lanes)
+    copy = COPY_SECONDS if step == 1 else STRIDED_COPY_SECONDS
+    lane = LANE_SECONDS if step == 1 else STRIDED_LANE_SECONDS
+    return slabs * TAP_SECONDS + runs * (RUN_SECONDS + channels * copy) + lanes * channels * lane

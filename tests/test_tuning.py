@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from case_builders import conv_f32
+from kernel_checks import require
 from models import residual_net
 from qdq_builder import feeds_for
 from random_networks import random_network
@@ -18,7 +20,7 @@ from sparing.cost_cache import read_costs, write_costs
 from sparing.errors import FormatError
 from sparing.formats.onnx_reader import read_onnx
 from sparing.kernel_choice import Option, choose, options_of
-from sparing.kernels.registry import KERNELS, available_backends
+from sparing.kernels.registry import KERNELS, available_backends, candidates
 from sparing.kernels.step import ArraySpec
 from sparing.lower import lower
 from sparing.lowered import Lowered, ReferenceOp, View
@@ -168,3 +170,30 @@ def test_every_kernel_has_a_rate_wherever_it_may_run() -> None:
     if "c" in available_backends():
         native = pytest.importorskip("sparing.kernels.native")
         assert set(native.isas()) <= set(PLACES)
+
+
+@pytest.mark.parametrize(
+    ("channels", "size", "outputs", "kernel", "step", "zeros", "cheapest"),
+    [
+        (1, (1, 44100), 36, (1, 256), 256, 0.4, "dense_f32"),  # as many runs as pixels
+        (8, (172, 264), 8, (3, 39), 1, 0.0, "dense_f32"),  # each tap serves a few products
+        (64, (30, 30), 64, (3, 3), 1, 0.95, "csr_f32"),
+    ],
+)
+def test_sparse_convolutions_are_expected_to_gather_their_taps(
+    channels: int,
+    size: tuple[int, int],
+    outputs: int,
+    kernel: tuple[int, int],
+    step: int,
+    zeros: float,
+    cheapest: str,
+) -> None:
+    """Filters over a signal were planned sparse at a tenth of what they took."""
+    require("c")
+    shape = (1, channels, *size)
+    spec = conv_f32("case", shape, outputs, kernel, strides=(1, step), sparsity=zeros).spec
+    seconds = {
+        k.weight_format: Costs().step(k, spec, [shape], k.layouts[0]) for k in candidates(spec, "c")
+    }
+    assert min(seconds, key=lambda name: seconds[name]) == cheapest
