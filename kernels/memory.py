@@ -18,12 +18,14 @@ from .step import Array
 ALIGNMENT = 64  # of all blocks: a cache line
 HUGE_PAGE = 2**21
 LARGE = HUGE_PAGE // 2  # from here on a piece may take whole huge pages
+POPULATED = 2**16  # from here on a piece gets its pages at once, in two thirds of the time
 
 
-def empty(nbytes: int) -> Array:
-    """Uninitialised uint8 memory that begins on a 64-byte boundary."""
+def empty(nbytes: int, used: int | None = None) -> Array:
+    """Uninitialised uint8 memory that begins on a 64-byte boundary. used: bytes that will be
+    touched, about; None for all."""
     pool = _current.pool
-    return _fresh(nbytes) if pool is None else pool.take(nbytes)
+    return _fresh(nbytes, used) if pool is None else pool.take(nbytes)
 
 
 def shrunk(block: Array, nbytes: int) -> Array:
@@ -49,7 +51,9 @@ def pooled(used: int, spare: int) -> Iterator[None]:
 
 
 def _fresh(nbytes: int, used: int | None = None) -> Array:
-    """used: bytes that will be touched, about; None for all."""
+    if used is None and POPULATED <= nbytes < LARGE and hasattr(mmap, "MAP_POPULATE"):
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+        return np.frombuffer(mmap.mmap(-1, nbytes, flags=flags), np.uint8)
     if nbytes < LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
         raw = np.empty(nbytes + ALIGNMENT, np.uint8)
         start = -raw.__array_interface__["data"][0] % ALIGNMENT
@@ -76,9 +80,10 @@ class _Pool:
             if 2 * nbytes > self._size:
                 return _fresh(nbytes)
             self._piece, self._end = _fresh(self._size, self._used), 0
-        self._begin, self._end = self._end, self._end + _rounded(nbytes)
-        self._last = self._piece[self._begin : self._begin + nbytes]
-        return self._last
+        begin = self._begin = self._end
+        self._end = begin + _rounded(nbytes)
+        block = self._last = self._piece[begin : begin + nbytes]
+        return block
 
     def give_back(self, block: Array, nbytes: int) -> bool:
         """All but the first bytes; False where the block is not the last one of the piece."""

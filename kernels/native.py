@@ -161,8 +161,8 @@ class Program:
     """
 
     def __init__(self, steps: Sequence[NativeStep], refs: Sequence[Ref]) -> None:
-        self.threads = max(step.threads for step in steps)
-        self._scratch_per_thread = max(step.scratch_bytes for step in steps)
+        self.threads = max([step.threads for step in steps])
+        self._scratch_per_thread = max([step.scratch_bytes for step in steps])
         self.scratch_bytes = self._scratch_per_thread * self.threads
         self._count = len(steps)
         self._steps = ffi.new("sp_step[]", len(steps))

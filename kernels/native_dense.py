@@ -37,9 +37,10 @@ def choose_depthwise(weight: Array) -> native.Ukernel:
 
 def _with_slack(values: Array) -> Array:
     """A copy with zeros behind the last one, which vectors may read."""
-    size = len(values) + EPILOGUE_SLACK
-    copy = memory.empty(size * values.itemsize).view(values.dtype)
-    copy[: len(values)], copy[len(values) :] = values, 0
+    size = len(values)
+    copy = memory.empty((size + EPILOGUE_SLACK) * values.itemsize).view(values.dtype)
+    copy[:size] = values
+    copy[size:] = 0
     return copy
 
 
@@ -74,14 +75,13 @@ def _scaled_sums_fit(spec: fs.ConvS8) -> bool:
 
 
 def fill_epilogue(epilogue: CData, spec: fs.ConvS8, bias: fs.I32) -> list[Array]:
-    """Fill an sp_epilogue; the arrays that it points to."""
+    """Fill an sp_epilogue of zeros; the arrays that it points to."""
     multiplier = _with_slack(spec.multiplier)
     keep: list[Array] = [bias, multiplier]
     epilogue.bias = pointer(bias, "int32_t *")
     epilogue.multiplier = pointer(multiplier, "float *")
     epilogue.output = range_of(spec.output)
     epilogue.fits = fits_int32(spec)
-    epilogue.residual_mode = lib.SP_RESIDUAL_NONE
     if spec.residual is not None:
         residual = spec.residual
         epilogue.residual_mode = lib.SP_RESIDUAL_ACCUMULATOR

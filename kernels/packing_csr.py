@@ -152,14 +152,16 @@ def pack_csr(
     """x_max: largest activation where int16 sums need a proof, else 0. together: rows that stay in
     one panel."""
     blocks = len(nonzeros.count)
-    panel = _deal(nonzeros.count.sum(axis=0), panels, together)
+    panel = _deal(nonzeros.count, panels, together)
     count, value, slot = nonzeros.count.reshape(-1), nonzeros.value, None
     parts = blocks if nonzeros.local else 1  # int8 brings all channels into lanes at once
-    steps, window, limit = -(-count // k_group), 1, MAX_STEPS
+    window, limit = 1, MAX_STEPS
     if k_group == 2 or (nonzeros.are_blocks and x_max):
         join = window_up if nonzeros.are_blocks else pair_up
         pairing = join(value, count, x_max)
         slot, steps, window = pairing.slot, pairing.steps, pairing.window
+    else:
+        steps = -(-count // k_group)
     if k_group == 2:
         limit = MAX_WINDOWS * window
     order = _order(steps.reshape(blocks, -1), panel, panels, parts, limit)
@@ -222,11 +224,12 @@ def _fill(
     )
 
 
-def _deal(count: I64, panels: int, together: int) -> I64:
-    """The panel of each row, of which `count` non-zeros are known: the fullest rows, or groups of
-    rows, are dealt out first."""
+def _deal(counts: I64, panels: int, together: int) -> I64:
+    """The panel of each row, of which the non-zeros are known, [blocks, rows]: the fullest rows, or
+    groups of rows, are dealt out first."""
     if panels == 1:
-        return np.zeros(len(count), np.int64)
+        return np.zeros(counts.shape[1], np.int64)
+    count = counts.sum(axis=0)
     units = -(-len(count) // together)
     fullness = np.add.reduceat(count, np.arange(units) * together) if units else count
     panel = np.empty(units, np.int64)

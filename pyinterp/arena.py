@@ -51,18 +51,20 @@ def place(intervals: Mapping[Key, Interval]) -> Layout[Key]:
             if interval.first <= last and first <= interval.last:
                 if offset + nbytes <= start:
                     break
-                offset = max(offset, end)
+                if end > offset:
+                    offset = end
         offsets[key] = offset
         insort(placed, (offset, offset + nbytes, interval.first, interval.last))
-    nbytes = max((end for _, end, _, _ in placed), default=0)
+    nbytes = max([end for _, end, _, _ in placed], default=0)
     return Layout(offsets, nbytes, _live_peak(intervals))
 
 
 def _live_peak(intervals: Mapping[Key, Interval]) -> int:
     changes: dict[int, int] = {}
     for interval in intervals.values():
-        changes[interval.first] = changes.get(interval.first, 0) + _rounded(interval.nbytes)
-        changes[interval.last + 1] = changes.get(interval.last + 1, 0) - _rounded(interval.nbytes)
+        nbytes = _rounded(interval.nbytes)
+        changes[interval.first] = changes.get(interval.first, 0) + nbytes
+        changes[interval.last + 1] = changes.get(interval.last + 1, 0) - nbytes
     alive = peak = 0
     for step in sorted(changes):
         alive += changes[step]

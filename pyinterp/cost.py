@@ -10,6 +10,7 @@ import importlib
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import permutations
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,7 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape], output: Shape)
     seconds = STEP_SECONDS + sum(sizes) / BYTES_PER_SECOND[kernel.backend]
     if not isinstance(spec, (ConvS8, ConvF32, GemmS8)):
         return seconds
-    work: float = macs_of_output(spec, output)
+    work: float = output[0] * prod(output[2:]) * spec.weight.size
     operator, finishing = kernel.operator, 0
     place = where_it_runs(kernel.backend)
     if isinstance(spec, ConvS8) and operator == "winograd_s8":
@@ -289,6 +290,15 @@ class Costs:
         if not self._measured:  # estimates are the same for all
             return dict.fromkeys(kernel.layouts, estimate(kernel, spec, shapes, output))
         return {layout: self.step(kernel, spec, shapes, layout) for layout in kernel.layouts}
+
+    def each_transpose(
+        self, spec: ArraySpec, layouts: Sequence[Layout]
+    ) -> Mapping[tuple[Layout, Layout], float]:
+        """Seconds of changing an activation from each of some layouts to each other one."""
+        pairs = permutations(layouts, 2)
+        if not self._measured:  # estimates are the same for all
+            return dict.fromkeys(pairs, self.transpose(spec, layouts[0], layouts[1]))
+        return {pair: self.transpose(spec, *pair) for pair in pairs}
 
     def transpose(self, spec: ArraySpec, before: Layout, after: Layout) -> float:
         """Seconds of changing the layout of an activation."""

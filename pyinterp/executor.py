@@ -118,7 +118,7 @@ class Executor:
         from .kernels import native
 
         arena = memory.empty(self.plan.arena.nbytes)
-        scratch = memory.empty(self.scratch_bytes)
+        scratch = memory.empty(self.scratch_bytes, self.scratch_bytes // 2)
         pointers = native.block_pointers([arena, *inputs, *made])
         return _Memory(arena, pointers, native.pointer(scratch), scratch)
 

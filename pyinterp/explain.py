@@ -10,7 +10,7 @@ from .cost import macs_of_output, sparsity
 from .integer_product import GroupedProductStep, IntegerProductStep
 from .kernel_choice import Option
 from .lowered import ReferenceOp, View
-from .plan import Plan, PlannedStep
+from .plan import LAYERS, Plan, PlannedStep
 from .records import record
 
 
@@ -77,6 +77,8 @@ def _facts(plan: Plan, planned: PlannedStep) -> StepFacts:
     if isinstance(work, ReferenceOp):
         return StepFacts(work.node.op_type, True, 0, 0.0)
     assert not isinstance(work, View)  # views are no steps
+    if not isinstance(work, LAYERS):
+        return StepFacts(type(work).__name__, False, 0, 0.0)
     shape = plan.lowered.values[planned.outputs[0][0]].shape
     return StepFacts(type(work).__name__, False, macs_of_output(work, shape), sparsity(work))
 

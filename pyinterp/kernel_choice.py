@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
 from operator import attrgetter
 
 from .cost import Costs, sparsity
@@ -37,6 +36,10 @@ class Option:
     @property
     def name(self) -> str:
         return "reference" if self.kernel is None else f"{self.kernel.name} ({self.layout})"
+
+    @property
+    def is_sparse(self) -> bool:
+        return self.kernel is not None and self.kernel.weight_format in SPARSE_FORMATS
 
 
 FIXED = (Option(None, "nchw", 0.0),)
@@ -127,7 +130,7 @@ def choose(
     hopeful = [_hopeful(row, limit) for row, limit in zip(options, limits, strict=True)]
     problem = _Problem(hopeful, values, around, neighbours)
     results = [_cheapest(problem)]
-    sparse = [i for i, row in enumerate(hopeful) if _has_sparse(row)]
+    sparse = {i for i, row in enumerate(hopeful) for option in row if option.is_sparse}
     if sparse:  # the best dense plan is a start, too: what comes out is never dearer than it
         dense = [*hopeful]
         for i in sparse:
@@ -173,11 +176,7 @@ def _hopeful(row: Sequence[Option], limit: float) -> Sequence[Option]:
 def _dense(row: Sequence[Option]) -> Sequence[Option]:
     if len(row) == 1:
         return row
-    return [option for option in row if not _has_sparse([option])] or row
-
-
-def _has_sparse(row: Sequence[Option]) -> bool:
-    return any([o.kernel is not None and o.kernel.weight_format in SPARSE_FORMATS for o in row])
+    return [option for option in row if not option.is_sparse] or row
 
 
 def _sparse_may_pay(work: Spec) -> bool:
@@ -242,7 +241,7 @@ def _values(
         layouts = [layout for layout in layouts_of(spec) if layout in wanted]
         if len(layouts) == 1 or not consumers:
             continue
-        seconds = {pair: costs.transpose(spec, *pair) for pair in permutations(layouts, 2)}
+        seconds = costs.each_transpose(spec, layouts)
         each = max(seconds.values())
         yield _Value(
             producer,
@@ -273,7 +272,10 @@ def _improve(problem: _Problem, chosen: list[Option]) -> list[Option]:
 
     def around(i: int, layout: Layout) -> float:
         layouts[i] = layout
-        return sum([value.cost(layouts) for value in problem.around[i]])
+        seconds = 0.0
+        for value in problem.around[i]:
+            seconds += value.cost(layouts)
+        return seconds
 
     rows = problem.open
     waiting = set(rows)

@@ -46,7 +46,7 @@ def quantized_layer(v: QuantizedValues, target: Target, core: Node) -> ConvS8 | 
     if bias is None:
         return None
     multiplier = (scale / target.parameters.scale).astype(np.float32)
-    check_scales(multiplier, f"{core.op_type} {core.label!r}, multiplier")
+    check_scales(multiplier, core, ", multiplier")
     spec = ConvS8(
         layer_window(graph, core),
         int(core.attributes.get("group", 1)),  # type: ignore[arg-type]

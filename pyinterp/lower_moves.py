@@ -80,7 +80,7 @@ def average_pool(v: QuantizedValues, target: Target, core: Node) -> list[Operati
             return None
     include = bool(core.attributes.get("count_include_pad", 0))
     y_scale, taps = target.parameters.scale, window.kernel[0] * window.kernel[1]
-    check_scales(x.scale / (y_scale * taps), f"{core.op_type} {core.label!r}, multiplier")
+    check_scales(x.scale / (y_scale * taps), core, ", multiplier")
     spec = AveragePoolS8(window, include, x.scale, x.zero_point, y_scale, v.range(target))
     output, wanted = v.stored(target), v.graph.facts.shapes[core.outputs[0]]
     if len(wanted) == 4:

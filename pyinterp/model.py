@@ -30,22 +30,17 @@ Dimension: TypeAlias = int | str | None  # None: unknown; str: symbolic
 class Tensor:
     """A dense constant. The base of the other storage kinds, which decode on demand."""
 
-    __slots__ = ("_array",)
+    __slots__ = ("_array", "dtype", "shape")
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
 
     def __init__(self, array: Array) -> None:
         array = np.asarray(array)
         if not isinstance(array.base, bytes):  # which nobody can write to
             array = array.view()
             array.flags.writeable = False
-        self._array = array
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._array.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._array.dtype
+        self._array, self.dtype, self.shape = array, array.dtype, array.shape
 
     @property
     def nbytes(self) -> int:
@@ -60,7 +55,7 @@ class Tensor:
 class SparseTensor(Tensor):
     """A constant stored as a bit mask (C order, most significant bit first) plus its non-zeros."""
 
-    __slots__ = ("_dtype", "_mask", "_shape", "_values")
+    __slots__ = ("_mask", "_values")
 
     def __init__(self, mask: npt.NDArray[np.uint8], values: Array, shape: tuple[int, ...]) -> None:
         """mask: uint8 [ceil(size / 8)]; values: [nnz], in the order of the mask's set bits.
@@ -76,7 +71,8 @@ class SparseTensor(Tensor):
             raise ModelError(
                 f"mask with {set_bits} bits does not fit {values.shape} values of {shape}"
             )
-        self._mask, self._values, self._shape = mask, values, tuple(shape)
+        self._mask, self._values = mask, values
+        self.dtype, self.shape = values.dtype, tuple(shape)
 
     @classmethod
     def from_dense(cls, array: Array) -> SparseTensor:
@@ -93,19 +89,11 @@ class SparseTensor(Tensor):
         return self._values
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        return self._shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._values.dtype
-
-    @property
     def nbytes(self) -> int:
         return self._mask.nbytes + self._values.nbytes
 
     def numpy(self) -> Array:
-        dense = expand(self._mask, self._values, math.prod(self._shape)).reshape(self._shape)
+        dense = expand(self._mask, self._values, math.prod(self.shape)).reshape(self.shape)
         dense.flags.writeable = False
         return dense
 

@@ -214,14 +214,14 @@ class _Planner:
 
     def _add(self, i: int, operation: Operation) -> None:
         option = self.chosen[i]
-        inputs = tuple(self._key(name, option.layout) for name in operation.inputs)
+        inputs = tuple([self._key(name, option.layout) for name in operation.inputs])
         work = operation.work
         if isinstance(work, View):
             key = self._define(operation.outputs[0], "nchw")
             self.root[key] = self.root.get(inputs[0], inputs[0])
             return
         named = [name for name in operation.outputs if name in self.lowered.values]
-        outputs = tuple(self._define(name, option.layout) for name in named)
+        outputs = tuple([self._define(name, option.layout) for name in named])
         step: Step | PythonStep
         if isinstance(work, ReferenceOp):
             product = integer_product(

@@ -48,7 +48,7 @@ FULL_U8 = Storage(0, 0, 255)
 FULL_S8 = Storage(128, 0, 255)
 
 
-def check_scales(scales: npt.ArrayLike, what: str) -> None:
+def check_scales(scales: npt.ArrayLike, of: Node | str, what: str = "") -> None:
     """Raise QuantizationError, with the first of the scales that is out of range, or NaN."""
     if isinstance(scales, float) and SCALE_LIMITS[0] <= scales < SCALE_LIMITS[1]:
         return  # of an activation, nearly always
@@ -58,7 +58,8 @@ def check_scales(scales: npt.ArrayLike, what: str) -> None:
         return  # neither is NaN
     bad = values[~((values >= SCALE_LIMITS[0]) & (values < SCALE_LIMITS[1]))]
     if bad.size:
-        raise QuantizationError(f"{what}: scale {bad[0]} is outside [2^-64, 2^64)")
+        named = of if isinstance(of, str) else f"{of.op_type} {of.label!r}"
+        raise QuantizationError(f"{named}{what}: scale {bad[0]} is outside [2^-64, 2^64)")
 
 
 def activation_parameters(node: Node, constant: Constant) -> Parameters | None:
@@ -76,7 +77,7 @@ def activation_parameters(node: Node, constant: Constant) -> Parameters | None:
     if "output_dtype" in node.attributes and not has_zero:
         return None
     value = float(scale.item())
-    check_scales(value, f"{node.op_type} {node.label!r}")
+    check_scales(value, node)
     return Parameters(value, zero.item(), zero.dtype == INT8)
 
 
@@ -85,6 +86,8 @@ def quantize_scalar(value: float, parameters: Parameters) -> int:
     lo, hi = (-128, 127) if parameters.signed else (0, 255)
     if math.isinf(value):  # nearly always: there was no clamp
         return hi if value > 0 else lo
+    if value == 0:  # or a Relu
+        return parameters.zero_point
     # of two float32 values: rounded once more to float32, that is their quotient in float32
     quotient = float(np.float32(value)) / parameters.scale
     zero = parameters.zero_point
@@ -137,7 +140,7 @@ def weight_parameters(
     axis = int(node.attributes.get("axis", 1)) % values.ndim  # type: ignore[arg-type]
     if scale.size != 1 and (axis != channel_axis or scale.shape != (channels,)):
         return None
-    check_scales(scale, f"DequantizeLinear {node.label!r}")
+    check_scales(scale, node)
     full_scale = scale if scale.shape == (channels,) else np.full(channels, scale.item(), FLOAT32)
     return QuantizedWeight(without_zero_points(values, zero, channel_axis), full_scale)
 

@@ -195,6 +195,11 @@ def infer(model: Model, shapes: Mapping[str, Shape]) -> Facts:
         facts.shapes[info.name], facts.dtypes[info.name] = tuple(shapes[info.name]), info.dtype
     constant = set(model.weights)  # names of what does not depend on the model's inputs
     for node in model.nodes:
+        if node.op_type == "DequantizeLinear":
+            # of weights, too: they stay quantized until somebody asks for them as floats
+            output, (values, scale) = node.outputs[0], node.inputs[:2]
+            facts.shapes[output], facts.dtypes[output] = facts.shapes[values], facts.dtypes[scale]
+            continue
         try:
             _infer_node(model, node, facts, constant)
         except SparingError as error:
@@ -204,11 +209,6 @@ def infer(model: Model, shapes: Mapping[str, Shape]) -> Facts:
 
 def _infer_node(model: Model, node: Node, facts: Facts, constant: set[str]) -> None:
     shapes, dtypes = facts.shapes, facts.dtypes
-    if node.op_type == "DequantizeLinear":
-        # of weights, too: they stay quantized until somebody asks for them as floats
-        output, (values, scale) = node.outputs[0], node.inputs[:2]
-        shapes[output], dtypes[output] = shapes[values], dtypes[scale]
-        return
     names = [*filter(None, node.inputs)]
     is_constant = node.op_type in ("Shape", "Size") or constant.issuperset(names)
     known = None

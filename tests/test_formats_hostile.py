@@ -8,7 +8,7 @@ import random
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -195,9 +195,14 @@ def overlap(header: Header, document: Any) -> None:
     header[one]["data_offsets"] = header[other]["data_offsets"]
 
 
-def add_array(name: str, code: str) -> Callable[[Header, Any], None]:
-    array = {"dtype": code, "shape": [0], "data_offsets": [0, 0]}
+def add_array(name: str, code: str, shape: Sequence[int] = (0,)) -> Callable[[Header, Any], None]:
+    array = {"dtype": code, "shape": list(shape), "data_offsets": [0, 0]}
     return lambda header, document: header.update({name: array})
+
+
+def set_entry(name: str, **entries: Any) -> Callable[[Header, Any], None]:
+    """Of safetensors' own table."""
+    return lambda header, document: header[name].update(entries)
 
 
 DEEP: Any = []
@@ -249,7 +254,18 @@ CRAFTED: list[tuple[str, Callable[[Header, Any], Any]]] = [
     ("not defined before", set_node(inputs=["logits"])),
     ("a second time", set_node(outputs=["input_q", "input"])),
     ("computed by no node", lambda header, document: document["nodes"].clear()),
-    ("(?i)invalid ?offset", overlap),
+    ("arrays overlap", overlap),
+    ("arrays overlap, or leave bytes of the file out", lambda header, document: header.pop("23.t")),
+    ("do not fill", set_entry("23.t", data_offsets=[0, 23])),
+    ("do not fill", set_entry("23.t", shape=[2])),
+    ("lists of integers from 0 on", set_entry("23.t", shape=[-3, -1])),
+    ("lists of integers from 0 on", set_entry("23.t", shape=[3.0])),
+    ("lists of integers from 0 on", set_entry("23.t", shape=[True, 3])),
+    ("lists of integers from 0 on", set_entry("23.t", data_offsets=[24])),
+    ("lists of integers from 0 on", set_entry("23.t", data_offsets="ab")),
+    ("missing keys", lambda header, document: header["23.t"].pop("dtype")),
+    ("is over", add_array("empty", "U8", [0, 1 << 40, 1 << 40])),
+    ("over the limit of 64", add_array("deep", "U8", [0] + [1] * 64)),
 ]  # fmt: skip
 
 

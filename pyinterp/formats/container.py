@@ -14,8 +14,6 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +22,12 @@ import safetensors
 import safetensors.numpy
 
 from ..errors import FormatError, InputError, ModelError
-from ..kernels.memory import empty
 from ..model import Array, Model, Tensor
 from ..tables import function_tables
 from .atomic import write_atomically
+from .container_arrays import MAX_HEADER, RESERVED_KEY, StoredArrays
 from .container_graph import (
-    MAX_ENTRIES,
     Json,
-    check_dtype,
     check_text,
     check_tree,
     fields,
@@ -40,30 +36,17 @@ from .container_graph import (
     items,
     node_to_json,
     read_info,
-    read_node,
-    read_shape,
+    read_nodes,
     read_stored,
     stored_to_json,
     text,
 )
-from .container_tensors import StoredTensor, decode, encode, expected_arrays
+from .container_tensors import StoredTensor, encode
 
 VERSION = 1
 METADATA_KEY = "sparing"
-RESERVED_KEY = "__metadata__"  # safetensors keeps the metadata itself under this name
-MAX_HEADER = 1 << 24  # bytes; bounds what parsing its JSON can take
 OPSETS = range(1, 1000)
 TABLE_ENTRIES = 256
-OWN_BYTES = 1 << 16  # arrays below this size do not share memory
-
-# safetensors' names of the dtypes that arrays in the file may have
-ELEMENT_CODES = {
-    "bool": "BOOL",
-    **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
-    **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
-    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
-}
-DTYPES_BY_CODE = {code: np.dtype(name) for name, code in ELEMENT_CODES.items()}
 
 
 def save_container(model: Model, path: str | os.PathLike[str]) -> None:
@@ -138,9 +121,7 @@ def load_container(path: str | os.PathLike[str]) -> Model:
     an intact container.
     """
     with _format_errors(path), open(path, "rb", buffering=0) as data:
-        header_bytes = _header_size(data)
-        with safetensors.safe_open(path, "numpy"):
-            return _read_model(_StoredArrays(data, header_bytes))
+        return _read_model(StoredArrays(data))
 
 
 @contextmanager
@@ -152,106 +133,11 @@ def _format_errors(path: str | os.PathLike[str]) -> Iterator[None]:
         raise InputError(f"cannot read {str(path)!r}: {error.strerror}") from error
     except (FormatError, ModelError) as error:
         raise FormatError(f"{path}: {error}") from error
-    except safetensors.SafetensorError as error:
-        raise FormatError(f"{path}: not an intact safetensors file: {error}") from error
     except (ValueError, RecursionError) as error:  # json.loads raises these
         raise FormatError(f"{path}: the graph is not valid JSON: {error}") from error
 
 
-def _header_size(data: FileIO) -> int:
-    """Of a file at its start, within limits: safetensors alone would parse one of 100 MB."""
-    size = os.fstat(data.fileno()).st_size
-    header = int.from_bytes(data.read(8), "little")
-    if size < 8 or header > min(size - 8, MAX_HEADER):
-        raise FormatError(
-            f"a header of {header} bytes in a file of {size} (at most {MAX_HEADER} are allowed)"
-        )
-    return header
-
-
-class _StoredArrays:
-    """The arrays of an open file, each to be claimed once, with the dtype and shape expected."""
-
-    def __init__(self, data: FileIO, header_bytes: int) -> None:
-        """data: a file at its header, which safetensors has checked: dtypes, shapes, and where
-        arrays lie.
-
-        The rest is read at once, which takes a fraction of the time of safetensors' copies.
-        """
-        self._header: dict[str, Any] = json.loads(data.read(header_bytes))
-        self.metadata = self._header.pop(RESERVED_KEY, None)
-        self._data, self._at = data, 8 + header_bytes
-        self.unclaimed = set(self._header)
-        if len(self.unclaimed) > MAX_ENTRIES:
-            raise FormatError(f"{len(self.unclaimed)} arrays, over the limit of {MAX_ENTRIES}")
-
-    def claim(self, stored: StoredTensor, where: str) -> None:
-        """Raise FormatError unless the file holds the arrays that this table row needs."""
-        for key, (dtype, shape) in zip(stored.keys, expected_arrays(stored), strict=True):
-            if key not in self.unclaimed:
-                raise FormatError(f"{where}: array {key!r} is missing, or used twice")
-            self.unclaimed.remove(key)
-            held = self._header[key]
-            held_dtype, held_shape = held["dtype"], tuple(held["shape"])
-            fits = held_shape == shape if shape is not None else len(held_shape) == 1
-            if held_dtype != ELEMENT_CODES[dtype] or not fits:
-                raise FormatError(
-                    f"{where}: array {key!r} should be {ELEMENT_CODES[dtype]} of shape "
-                    f"{shape or 'one dimension'}, but is {held_dtype} of {held_shape}"
-                )
-
-    def claim_rest(self) -> list[str]:
-        """The arrays that nobody has claimed: each is the weight of its name."""
-        rest = sorted(self.unclaimed)
-        for key in rest:
-            held = self._header[key]
-            if not key or held["dtype"] not in DTYPES_BY_CODE:
-                check_dtype(held["dtype"], f"array {text(key, 'array')!r}")
-            if held["shape"]:
-                read_shape(held["shape"], f"array {key!r}")
-        self.unclaimed.clear()
-        return rest
-
-    @cached_property
-    def _blocks(self) -> memoryview:
-        """The bytes of all arrays."""
-        blocks = empty(os.fstat(self._data.fileno()).st_size - self._at)
-        at, whole = 0, blocks.data
-        while at < len(whole) and (count := self._data.readinto(whole[at:])):
-            at += count
-        if at < len(whole):
-            raise FormatError("the file became shorter while it was read")
-        return whole
-
-    def _array(self, key: str) -> Array:
-        entry = self._header[key]
-        begin, end = entry["data_offsets"]
-        dtype = DTYPES_BY_CODE[entry["dtype"]]
-        if end - begin < OWN_BYTES or begin % dtype.itemsize:
-            # of its own, it does not keep all bytes of the file in memory
-            return np.ndarray(entry["shape"], dtype, self._blocks[begin:end].tobytes())
-        return np.ndarray(entry["shape"], dtype, self._blocks, begin)
-
-    def read(self, stored: StoredTensor) -> Tensor:
-        """The tensor of a claimed row."""
-        try:
-            return decode(stored, [self._array(key) for key in stored.keys])
-        except (FormatError, ModelError) as error:
-            raise FormatError(f"tensor {stored.keys[0]!r}: {error}") from error
-
-    def read_plain(self, name: str) -> Tensor:
-        """The tensor that a claimed array is."""
-        if self._header[name]["dtype"] == "BOOL":  # the only one with bits that are no value
-            array = self._array(name)
-            return self.read(StoredTensor("dense", array.dtype.name, array.shape, (name,)))
-        return Tensor(self._array(name))
-
-    def claim_and_read(self, stored: StoredTensor) -> Array:
-        self.claim(stored, "attribute")
-        return self.read(stored).numpy()
-
-
-def _read_model(arrays: _StoredArrays) -> Model:
+def _read_model(arrays: StoredArrays) -> Model:
     document = _document(arrays.metadata)
     table = document["tensors"]
     if not isinstance(table, dict):
@@ -264,7 +150,7 @@ def _read_model(arrays: _StoredArrays) -> Model:
     if not isinstance(document["metadata"], dict):
         raise FormatError("expected the metadata by name")
     check_tree(document["metadata"])  # all else is read value by value
-    nodes = [read_node(v, arrays.claim_and_read) for v in items(document["nodes"], "nodes")]
+    nodes = read_nodes(document["nodes"], arrays.claim_and_read)
     plain = arrays.claim_rest()
     both = rows.keys() & plain
     if both:
@@ -281,8 +167,7 @@ def _read_model(arrays: _StoredArrays) -> Model:
     )
     for name, row in rows.items():
         weights[name] = arrays.read(row)
-    for name in plain:
-        weights[name] = arrays.read_plain(name)
+    weights.update(arrays.read_plain(plain))
     return model
 
 
@@ -299,9 +184,11 @@ def _read_tables(document: Any) -> dict[str, Array]:
 
 def _document(metadata: Any) -> Any:
     """The JSON document, its version and top-level keys checked."""
-    if not metadata or metadata.keys() != {METADATA_KEY}:
+    if not isinstance(metadata, dict) or metadata.keys() != {METADATA_KEY}:
         raise FormatError("a safetensors file, but not of Sparing: it holds no graph")
     given = metadata[METADATA_KEY]
+    if not isinstance(given, str):
+        raise FormatError("expected the graph as text")
     document = json.loads(
         given,
         object_pairs_hook=_without_duplicates,
