@@ -13,12 +13,13 @@ sp_op_fn sp_op_conv_s8, sp_op_depthwise_s8, sp_op_winograd_s8, sp_op_gemm_s8, sp
     sp_op_slab, sp_op_select_channels, sp_op_max_pool_f32, sp_op_average_pool_f32, sp_op_binary_f32,
     sp_op_activation_f32, sp_op_gather_pixels, sp_op_depth_to_space, sp_op_interpolate,
     sp_op_normalize, sp_op_prelu_s8, sp_op_prelu_f32, sp_op_grouped_s8, sp_op_dynamic_range,
-    sp_op_dynamic_quantize, sp_op_dynamic_conv, sp_op_dynamic_depthwise;
+    sp_op_dynamic_quantize, sp_op_dynamic_conv, sp_op_dynamic_winograd, sp_op_dynamic_depthwise;
 
 /* Bytes of scratch memory that one thread needs. */
 sp_scratch_fn sp_scratch_conv_s8, sp_scratch_depthwise_s8, sp_scratch_winograd_s8,
     sp_scratch_gemm_s8, sp_scratch_conv_csr_s8, sp_scratch_conv_block_s8, sp_scratch_gemm_csr_s8,
     sp_scratch_conv_f32, sp_scratch_winograd_f32, sp_scratch_conv_csr_f32, sp_scratch_interpolate,
-    sp_scratch_grouped_s8, sp_scratch_dynamic_conv, sp_scratch_dynamic_depthwise;
+    sp_scratch_grouped_s8, sp_scratch_dynamic_conv, sp_scratch_dynamic_winograd,
+    sp_scratch_dynamic_depthwise;
 
 #endif

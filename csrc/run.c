@@ -46,6 +46,7 @@ static const struct {
     [SP_DYNAMIC_RANGE] = {sp_op_dynamic_range, NULL},
     [SP_DYNAMIC_QUANTIZE] = {sp_op_dynamic_quantize, NULL},
     [SP_DYNAMIC_CONV] = {sp_op_dynamic_conv, sp_scratch_dynamic_conv},
+    [SP_DYNAMIC_WINOGRAD] = {sp_op_dynamic_winograd, sp_scratch_dynamic_winograd},
     [SP_DYNAMIC_DEPTHWISE] = {sp_op_dynamic_depthwise, sp_scratch_dynamic_depthwise},
 };
 

@@ -330,8 +330,10 @@ typedef struct {
     int64_t count;
 } sp_dynamic_quantize;
 
-/* From sums to floats, the scale of the range known: clamp(sum * (scale * weight_scale) + bias). */
+/* From sums to floats by the range: sum less zero_point * weight_sum, modulo 2^32, then
+ * clamp(sum * (scale * weight_scale) + bias). */
 typedef struct {
+    const int32_t *weight_sum; /* [O], modulo 2^32; NULL where sums have no zero point in them */
     const float *weight_scale, *bias; /* [O] */
     float lo, hi;
 } sp_dynamic_real;
@@ -340,9 +342,12 @@ typedef struct {
  * zero point are unused. */
 typedef struct {
     sp_conv_s8 product;
-    const int32_t *weight_sum; /* [O], modulo 2^32 */
     sp_dynamic_real real;
 } sp_dynamic_conv;
+typedef struct {
+    sp_winograd_s8 product;
+    sp_dynamic_real real;
+} sp_dynamic_winograd;
 
 /* Depthwise convolution, nhwc, of bytes and their range. product: its bias is 0, its clamp unused;
  * float32 holds its sums. */
@@ -583,6 +588,7 @@ enum {
     SP_DYNAMIC_RANGE,
     SP_DYNAMIC_QUANTIZE,
     SP_DYNAMIC_CONV,
+    SP_DYNAMIC_WINOGRAD,
     SP_DYNAMIC_DEPTHWISE,
     SP_OP_COUNT
 };

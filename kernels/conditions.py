@@ -56,9 +56,9 @@ def block_s8(spec: ConvS8) -> str:
     return "" if spec.weight.shape[1] % 4 == 0 else "channels of a group are not a multiple of four"
 
 
-def winograd_s8(spec: ConvS8) -> str:
+def winograd_s8(spec: ConvS8 | DynamicConv) -> str:
     """The Winograd kernels return sums modulo 2^26 (csrc/winograd_s8/winograd_s8.h), so all that
-    an output channel can reach must lie in [-2^25, 2^25). Padding holds x_zero_point."""
+    an output channel can reach must lie in [-2^25, 2^25). Padding holds the zero point."""
     window = spec.window
     if window.kernel != (3, 3) or window.strides != (1, 1) or window.dilations != (1, 1):
         return "not 3x3 with stride 1 and dilation 1"
@@ -66,7 +66,8 @@ def winograd_s8(spec: ConvS8) -> str:
         return "grouped"
     if spec.weight.dtype != np.int8:
         return "weights wider than int8"
-    counts, largest = count_weights(spec.weight), max(spec.x_max, spec.x_zero_point)
+    counts = count_weights(spec.weight)
+    largest = max(spec.x_max, spec.x_zero_point) if isinstance(spec, ConvS8) else 255
     fits = largest * counts.most < 2**25 and largest * counts.least >= -(2**25)
     return "" if fits else "sums too large"
 

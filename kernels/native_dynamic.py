@@ -30,12 +30,14 @@ def dynamic_quantize(
     return plain_step(spec, shapes, layout, threads, lib.SP_DYNAMIC_QUANTIZE, params)
 
 
-def _fill_real(real: CData, spec: fs.DynamicConv) -> list[Array]:
+def fill_real(real: CData, spec: fs.DynamicConv) -> list[Array]:
     """Fill an sp_dynamic_real; the arrays that it points to."""
+    sums = aligned(count_weights(spec.weight).sums.astype(np.int32))
     scale, bias = aligned(spec.weight_scale), aligned(spec.bias)
+    real.weight_sum = pointer(sums, "int32_t *")
     real.weight_scale, real.bias = pointer(scale, "float *"), pointer(bias, "float *")
     real.lo, real.hi = spec.lo, spec.hi
-    return [scale, bias]
+    return [sums, scale, bias]
 
 
 def dynamic_conv(
@@ -43,33 +45,16 @@ def dynamic_conv(
 ) -> NativeStep:
     output = output_shape(spec, shapes)
     check_size(output, *shapes)
-    packed = pack_product(product_of(spec))
+    (rows,) = in_rows(fs.sums_of(spec))
+    packed = pack_product(fs.GemmS8(rows, np.zeros(len(rows), np.int32), 0))
     params = ffi.new("sp_dynamic_conv *")
     fill_shape(params.product, spec.window, spec.groups, shapes[0], output)
-    sums = aligned(count_weights(spec.weight).sums.astype(np.int32))
-    params.weight_sum = pointer(sums, "int32_t *")
-    keep = [*packed.fill(params.product), sums, *_fill_real(params.real, spec)]
+    keep = [*packed.fill(params.product), *fill_real(params.real, spec)]
     return plain_step(
         *(spec, shapes, layout, threads, lib.SP_DYNAMIC_CONV, params, keep),
         weight_bytes=packed.weights.nbytes,
         detail=lambda: packed.detail,
     )
-
-
-def product_of(spec: fs.DynamicConv) -> fs.GemmS8:
-    """The product of patches that a convolution of one group is."""
-    (rows,) = in_rows(
-        fs.ConvS8(
-            spec.window,
-            1,
-            spec.weight,
-            np.zeros(len(spec.weight), np.int32),
-            0,
-            spec.weight_scale,
-            fs.OutputRange(0),
-        )
-    )
-    return fs.GemmS8(rows, np.zeros(len(rows), np.int32), 0)
 
 
 def dynamic_depthwise(
@@ -85,7 +70,7 @@ def dynamic_depthwise(
     fill_shape(product, spec.window, spec.groups, shapes[0], output)
     product.ukernel, product.weights = ukernel.index, pointer(weight, "float *")
     product.bias = pointer(bias, "float *")
-    keep = [weight, bias, *_fill_real(params.real, spec)]
+    keep = [weight, bias, *fill_real(params.real, spec)]
     return plain_step(
         *(spec, shapes, layout, threads, lib.SP_DYNAMIC_DEPTHWISE, params, keep),
         weight_bytes=weight.nbytes,

@@ -143,12 +143,12 @@ def _lowest(spec: ConvS8 | GemmS8) -> int:
     return max(0, min(spec.x_zero_point - CEILING // 2, 255 - CEILING))
 
 
-def windows_speedup(spec: ConvS8 | GemmS8) -> float:
+def windows_speedup(spec: ConvS8 | GemmS8, apart: bool = True) -> float:
     """How much faster than in int16 a product runs where windows serve it (else 1), from the first
-    panel of some groups."""
+    panel of some groups. apart: whether its kernel can multiply outliers apart."""
     if not spec.weight.size or not _windows_may_serve(choose_gemm(spec.weight)):
         return 1.0
-    _, speedup = _best_ceiling(spec)
+    _, speedup = _best_ceiling(spec, apart)
     return max(1.0, speedup)
 
 
@@ -158,12 +158,12 @@ def _known_ceilings(weight: Array) -> dict[tuple[int, ...], tuple[int, float]]:
     return {}
 
 
-def _best_ceiling(spec: ConvS8 | GemmS8) -> tuple[int, float]:
+def _best_ceiling(spec: ConvS8 | GemmS8, apart: bool = True) -> tuple[int, float]:
     """What windows are to hold, all activations or those up to CEILING; and how much faster than in
     int16 the first panel of some groups runs then.
     """
     groups = spec.groups if isinstance(spec, ConvS8) else 1
-    apart = isinstance(spec, ConvS8) and spec.weight.shape[1] >= FEWEST_CHANNELS
+    apart &= isinstance(spec, ConvS8) and spec.weight.shape[1] >= FEWEST_CHANNELS
     key = groups, largest_activation(spec), apart
     known = _known_ceilings(spec.weight)
     if key not in known:

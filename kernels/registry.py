@@ -106,6 +106,14 @@ KERNELS: tuple[Kernel, ...] = (
     ),
     Kernel(
         fs.DynamicConv,
+        "dense_s8",
+        "c",
+        NHWC,
+        "native_winograd:dynamic_winograd",
+        conditions.winograd_s8,
+    ),
+    Kernel(
+        fs.DynamicConv,
         "dense_f32",
         "c",
         NHWC,

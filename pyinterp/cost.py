@@ -43,6 +43,7 @@ from .ops.fused_spec import (
     NormalizeS8,
     SelectChannels,
     Spec,
+    sums_of,
 )
 
 Shape = tuple[int, ...]
@@ -71,9 +72,13 @@ GMACS = {
     "winograd_f32": (50, 45, 45, 14, 14, 2, 2),
     "depthwise_f32": (20, 16, 16, 7, 7, 0.75, 2),  # what conv_f32 does with depthwise layers
     "conv_csr_f32": (36, 33, 33, 6, 6, 14, 2),
-    "dynamic_conv": (215, 200, 78, 60, 7, 40, 2),
-    "dynamic_depthwise": (20, 16, 16, 7, 7, 5, 2),
     "reference": (2,) * len(PLACES),
+}
+# Kernels of DynamicConv make their sums as others do.
+SUMS_OF = {
+    "dynamic_conv": "conv_s8",
+    "dynamic_winograd": "winograd_s8",
+    "dynamic_depthwise": "depthwise_f32",
 }
 # Products that an output value of a dense convolution is worth.
 DENSE_OUTPUT_MACS = 5
@@ -150,10 +155,12 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape], output: Shape)
     """Expected seconds of one step on one thread, from the shipped rates. output: its shape."""
     sizes = [*map(prod, (*shapes, output))]
     seconds = STEP_SECONDS + sum(sizes) / BYTES_PER_SECOND[kernel.backend]
+    operator, finishing = kernel.operator, 0
+    if isinstance(spec, DynamicConv):
+        operator, spec = SUMS_OF.get(operator, operator), sums_of(spec)
     if not isinstance(spec, (ConvS8, ConvF32, GemmS8)):
         return seconds
     work: float = output[0] * prod(output[2:]) * spec.weight.size
-    operator, finishing = kernel.operator, 0
     place = where_it_runs(kernel.backend)
     if isinstance(spec, ConvS8) and operator == "winograd_s8":
         batch, outputs, height, width = output
@@ -192,7 +199,8 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape], output: Shape)
         rate = GMACS[operator][PLACES.index(place)]
         seconds += finishing / (1e9 * rate)
         if place == "avx2" and operator in INTEGER_PRODUCTS:
-            rate *= _native_products().windows_speedup(spec)
+            apart = kernel.spec is not DynamicConv
+            rate *= _native_products().windows_speedup(spec, apart)
         computing = work / (1e9 * rate)
         if isinstance(spec, (ConvS8, ConvF32)) and operator in GROUPED_TAP_SECONDS:
             # a classifier of one pixel waits for its weights

@@ -140,12 +140,17 @@ def conv_f32_cases(draw: st.DrawFn, grouped: bool, plain: bool = False) -> Case:
 
 
 @st.composite
-def dynamic_conv_cases(draw: st.DrawFn, depthwise: bool) -> Case:
+def dynamic_conv_cases(draw: st.DrawFn, depthwise: bool, plain: bool = False) -> Case:
+    """plain: 3x3, stride 1, dilation 1, int8."""
     (height, width), window = draw(windows())
+    if plain:
+        window |= {"kernel": (3, 3), "strides": (1, 1), "dilations": (1, 1)}
+        height, width = height + 2, width + 2
+    wide = [] if plain else ["s16"]
     channels = draw(st.integers(1, 40))
     window |= {
         "depthwise": depthwise,
-        "weights": draw(st.sampled_from(["normal", "ends", "top", "zero_rows", "s16"])),
+        "weights": draw(st.sampled_from(["normal", "ends", "top", "zero_rows", *wide])),
         "values": draw(st.sampled_from(["uniform", "ends", "top"])),
         "lo": draw(st.sampled_from([float("-inf"), 0.0])),
     }
@@ -183,6 +188,7 @@ def _random_cases(kernel: Kernel) -> st.SearchStrategy[Case]:
         "winograd_f32": lambda: conv_f32_cases(grouped=False, plain=True),
         "conv_csr_f32": lambda: conv_f32_cases(grouped=True),
         "dynamic_conv": lambda: dynamic_conv_cases(depthwise=False),
+        "dynamic_winograd": lambda: dynamic_conv_cases(depthwise=False, plain=True),
         "dynamic_depthwise": lambda: dynamic_conv_cases(depthwise=True),
         "gemm_s8": gemm_s8_cases,
         "gemm_csr_s8": lambda: gemm_s8_cases(narrow=True),

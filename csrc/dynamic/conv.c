@@ -11,7 +11,7 @@ struct job {
     const sp_dynamic_conv *p;
     const sp_context *context;
     sp_conv_s8 product; /* with the zero point of this run */
-    float scale;
+    struct sp_dynamic_unit unit;
     struct sp_panels panels;
     struct sp_split split;
     int pointwise;       /* patches are the input's pixels */
@@ -64,17 +64,6 @@ static const void *find_patches(const struct job *job, int first, int rows, void
     return scratch;
 }
 
-/* Of the columns of a panel: what the zero point adds to sums, and the product of both scales. */
-static void prepare_columns(const struct job *job, struct sp_panel panel, int32_t *correction,
-                            float *multiplier)
-{
-    const uint32_t zero_point = (uint32_t)job->product.x_zero_point;
-    for (int j = 0; j < panel.count; j++) {
-        correction[j] = (int32_t)(zero_point * (uint32_t)job->p->weight_sum[panel.first + j]);
-        multiplier[j] = job->scale * job->p->real.weight_scale[panel.first + j];
-    }
-}
-
 static void run_task(void *argument, int task, int thread)
 {
     const struct job *job = argument;
@@ -93,7 +82,7 @@ static void run_task(void *argument, int task, int thread)
          i < split->panels * (range + 1) / split->ranges; i++) {
         const struct sp_panel panel = sp_find_panel(&job->panels, i);
         float *y = (float *)job->context->output + (size_t)first * out_c + panel.first;
-        prepare_columns(job, panel, correction, multiplier);
+        sp_prepare_channels(real, job->unit, panel.first, panel.count, correction, multiplier);
         sp_sum_panel(&job->panels, panel, patches, job->patch_stride, rows, sum);
         const struct sp_real_rows results = {
             sum,      nr,       rows, panel.count, correction, multiplier, real->bias + panel.first,
@@ -106,9 +95,8 @@ static void run_task(void *argument, int task, int thread)
 void sp_op_dynamic_conv(const void *params, const sp_context *context)
 {
     struct job job = plan_job(params, context->threads);
-    const struct sp_dynamic_unit unit = sp_read_range(context->input[1]);
     job.context = context;
-    job.product.x_zero_point = unit.zero_point;
-    job.scale = unit.scale;
+    job.unit = sp_read_range(context->input[1]);
+    job.product.x_zero_point = job.unit.zero_point;
     sp_parallel(context->threads, job.split.blocks * job.split.ranges, run_task, &job);
 }

@@ -30,6 +30,17 @@ struct sp_real_rows {
     size_t stride;
 };
 
+/* Of neighbouring channels: what the zero point adds to sums, and the product of both scales. */
+SP_INLINE void sp_prepare_channels(const sp_dynamic_real *real, struct sp_dynamic_unit unit,
+                                   int first, int count, int32_t *correction, float *multiplier)
+{
+    for (int i = 0; i < count; i++) {
+        const uint32_t sum = (uint32_t)real->weight_sum[first + i];
+        correction[i] = (int32_t)((uint32_t)unit.zero_point * sum);
+        multiplier[i] = unit.scale * real->weight_scale[first + i];
+    }
+}
+
 /* loops_body.h defines them once; portable.c, avx2.c and avx512vnni.c compile it for their
  * instruction sets. */
 struct sp_dynamic_loops {

@@ -88,6 +88,9 @@ uint8_t *expect_epilogue(const struct epilogue_case *e, const int32_t *sum, cons
 void *pack_panels(const int16_t *w, int groups, int columns, int k,
                   const struct sp_ukernel_entry *kernel);
 
+/* 3x3 weights [O][9][C] as int8 in ONNX order, [O][C][9]. */
+int8_t *in_onnx_order(const int16_t *w, int outputs, int channels);
+
 /* ---- the tests ---- */
 
 void test_elementwise(int threads);

@@ -54,7 +54,8 @@ static struct layer make_layer(sp_conv_shape s, int highest, enum values kind, i
     l.scale = random_floats((size_t)s.out_c);
     l.bias = random_floats((size_t)s.out_c);
     l.range[0] = 0.0137F, l.range[1] = (float)(variant * 85 % 256);
-    l.real = (sp_dynamic_real){l.scale, l.bias, variant % 2 ? 0.0F : -INFINITY, INFINITY};
+    l.real =
+        (sp_dynamic_real){l.weight_sum, l.scale, l.bias, variant % 2 ? 0.0F : -INFINITY, INFINITY};
     return l;
 }
 
@@ -83,7 +84,7 @@ static void test_conv(int ukernel, sp_conv_shape s, enum values kind, int varian
                threads);
     const struct layer l = make_layer(s, kernel->weight_bytes == 1 ? 127 : 255, kind, variant);
     void *packed = pack_panels(l.w, 1, s.out_c, l.k, kernel);
-    sp_dynamic_conv p = {.weight_sum = l.weight_sum, .real = l.real};
+    sp_dynamic_conv p = {.real = l.real};
     p.product.shape = s, p.product.ukernel = ukernel, p.product.weights = packed;
     p.product.k_padded = SP_ROUND_UP(l.k, kernel->k_group);
     check_layer(&l, SP_DYNAMIC_CONV, &p, threads);
@@ -111,6 +112,27 @@ static void test_depthwise_of(int ukernel, sp_conv_shape s, enum values kind, in
     end_case();
 }
 
+static void test_winograd_of(int ukernel, sp_conv_shape s, enum values kind, int variant,
+                             int threads)
+{
+    const struct sp_ukernel_entry *kernel = &sp_ukernels[ukernel];
+    char shape[150];
+    describe_shape(&s, shape, sizeof shape);
+    begin_case("dynamic winograd %s, %s, variant %d, threads %d", kernel->name, shape, variant,
+               threads);
+    const struct layer l = make_layer(s, 127, kind, variant);
+    const int k_padded = SP_ROUND_UP(s.in_c, kernel->k_group);
+    int8_t *given = in_onnx_order(l.w, s.out_c, s.in_c);
+    int16_t *packed = allocate((size_t)(36 * SP_ROUND_UP(s.out_c, 16) * k_padded) * 2);
+    sp_pack_winograd(given, s.out_c, s.in_c, kernel->nr, packed);
+    sp_dynamic_winograd p = {.real = l.real};
+    p.product.shape = s, p.product.ukernel = ukernel, p.product.k_padded = k_padded;
+    p.product.transformed = 1, p.product.weights = packed;
+    check_layer(&l, SP_DYNAMIC_WINOGRAD, &p, threads);
+    free(given), free(packed);
+    end_case();
+}
+
 void test_dynamic(int threads)
 {
     static const struct window windows[] = {
@@ -124,6 +146,10 @@ void test_dynamic(int threads)
         for (int i = 0; i < 20; i++)
             test_conv(u, make_shape(5 + i % 3, 6, 3 + i, columns[i % 7], 1, windows[i % 5]),
                       i % VALUE_KINDS, i, threads);
+    for (int u = -1; (u = next_ukernel("winograd_s8", u)) >= 0;)
+        for (int i = 0; i < 10; i++)
+            test_winograd_of(u, make_shape(3 + i, 6, 3 + 3 * i, columns[i % 7], 1, windows[0]),
+                             i % VALUE_KINDS, i, threads);
     for (int u = -1; (u = next_ukernel("depthwise_f32", u)) >= 0;)
         for (int i = 0; i < 20; i++) {
             const int channels = 1 + i * 4;

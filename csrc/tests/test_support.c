@@ -204,3 +204,12 @@ void *pack_panels(const int16_t *w, int groups, int columns, int k,
     }
     return packed;
 }
+
+int8_t *in_onnx_order(const int16_t *w, int outputs, int channels)
+{
+    const int weights = outputs * 9 * channels;
+    int8_t *given = allocate((size_t)weights);
+    for (int i = 0; i < weights; i++)
+        given[(i / channels / 9 * channels + i % channels) * 9 + i / channels % 9] = (int8_t)w[i];
+    return given;
+}

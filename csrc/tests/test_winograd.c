@@ -38,16 +38,6 @@ static void *pack_blocks(const int16_t *w, int outputs, int channels,
     return packed;
 }
 
-/* [O][9][C] to int8 in ONNX order, [O][C][9]. */
-static int8_t *in_onnx_order(const int16_t *w, int outputs, int channels)
-{
-    const int weights = outputs * 9 * channels;
-    int8_t *given = allocate((size_t)weights);
-    for (int i = 0; i < weights; i++)
-        given[(i / channels / 9 * channels + i % channels) * 9 + i / channels % 9] = (int8_t)w[i];
-    return given;
-}
-
 /* What sp_pack_winograd makes of int8 weights in ONNX order equals what was packed from w. */
 static void check_packing(const int16_t *w, int outputs, int channels,
                           const struct sp_ukernel_entry *kernel, const void *packed)

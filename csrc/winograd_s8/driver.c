@@ -49,6 +49,7 @@ static struct stages stages_of(enum sp_isa_id isa, int channels)
 struct job {
     const sp_winograd_s8 *p;
     const sp_context *context;
+    const struct sp_winograd_finish *finish;
     const struct sp_ukernel_entry *kernel;
     struct stages stages;
     int tiles_y, tiles_x, tiles;         /* tiles: of all images */
@@ -266,29 +267,34 @@ static void transform_and_multiply(const struct job *job, const int8_t *w, int c
 
 /* ---- outputs ---- */
 
+/* Sums to bytes, by the epilogue of the parameters. */
+static void requantize(const void *params, const sp_context *context, int64_t at,
+                       struct sp_rows rows)
+{
+    const sp_winograd_s8 *p = params;
+    if (p->epilogue.residual_mode != SP_RESIDUAL_NONE)
+        rows.residual = (const uint8_t *)context->input[1] + at;
+    rows.y = (uint8_t *)context->output + at;
+    sp_epilogue_of(sp_ukernels[p->ukernel].isa)(&p->epilogue, &rows);
+}
+
 /* `count` neighbouring tiles of a row of tiles; their sums are in memory->sum. */
-static void requantize(const struct job *job, struct position at, int count, int first_column,
-                       const struct memory *memory)
+static void finish_rows(const struct job *job, struct position at, int count, int first_column,
+                        const struct memory *memory)
 {
     const sp_conv_shape *s = &job->p->shape;
     const int y = at.y * SP_TILE_OUT, x = at.x * SP_TILE_OUT;
-    const sp_epilogue *epilogue = &job->p->epilogue;
-    const uint8_t *residual =
-        epilogue->residual_mode == SP_RESIDUAL_NONE ? NULL : job->context->input[1];
     for (int i = 0; i < SP_TILE_OUT && y + i < s->out_h; i++) {
         const int64_t pixel = ((int64_t)at.image * s->out_h + y + i) * s->out_w + x;
-        const int64_t offset = pixel * s->out_c + first_column;
-        struct sp_rows rows = {
+        const struct sp_rows rows = {
             .sum = memory->sum + i * SP_TILE_OUT * RUN_TILES * SP_BLOCK_COLUMNS,
             .sum_stride = SP_BLOCK_COLUMNS,
             .rows = SP_MIN(count * SP_TILE_OUT, s->out_w - x),
             .first = first_column,
             .count = SP_MIN(SP_BLOCK_COLUMNS, s->out_c - first_column),
-            .residual = residual ? residual + offset : NULL,
-            .y = (uint8_t *)job->context->output + offset,
             .stride = (size_t)s->out_c,
         };
-        sp_epilogue_of(job->kernel->isa)(epilogue, &rows);
+        job->finish->run(job->finish->params, job->context, pixel * s->out_c + first_column, rows);
     }
 }
 
@@ -303,7 +309,7 @@ static void finish(const struct job *job, int first, int tiles, int first_column
             job->stages.output(memory->m + (size_t)(done + i) * m_stride, columns,
                                memory->sum + i * SP_TILE_OUT * SP_BLOCK_COLUMNS,
                                SP_TILE_OUT * RUN_TILES * SP_BLOCK_COLUMNS, SP_BLOCK_COLUMNS);
-        requantize(job, at, count, first_column, memory);
+        finish_rows(job, at, count, first_column, memory);
     }
 }
 
@@ -335,7 +341,15 @@ static void run_task(void *argument, int task, int thread)
 
 void sp_op_winograd_s8(const void *params, const sp_context *context)
 {
-    struct job job = plan_job(params, context->threads);
+    const struct sp_winograd_finish finish = {requantize, params};
+    sp_run_winograd_s8(params, context, &finish);
+}
+
+void sp_run_winograd_s8(const sp_winograd_s8 *p, const sp_context *context,
+                        const struct sp_winograd_finish *finish)
+{
+    struct job job = plan_job(p, context->threads);
     job.context = context;
+    job.finish = finish;
     sp_parallel(context->threads, job.blocks * job.ranges, run_task, &job);
 }

@@ -31,7 +31,7 @@
 #ifndef SPARING_WINOGRAD_S8_H
 #define SPARING_WINOGRAD_S8_H
 
-#include "internal.h"
+#include "epilogue/epilogue.h"
 
 enum {
     SP_TILE_OUT = 4,       /* outputs of a tile, along each axis */
@@ -50,6 +50,16 @@ enum {
     SP_U_STRIDE = SP_CHUNK_PAIRS * SP_PAIR_WEIGHTS + 32
 };
 #define SP_INVERSE_OF_9 954437177U /* modulo 2^32 */
+
+/* What becomes of sums, of which rows->sum has some neighbouring pixels' and channels': `at` is the
+ * first element's place in the output. rows has neither a residual nor y. */
+struct sp_winograd_finish {
+    void (*run)(const void *params, const sp_context *context, int64_t at, struct sp_rows rows);
+    const void *params;
+};
+/* The operator with another end than its epilogue, which is unused. */
+void sp_run_winograd_s8(const sp_winograd_s8 *p, const sp_context *context,
+                        const struct sp_winograd_finish *finish);
 
 /* V of one tile. pixel: the tile's 36 inputs, each `channels` uint8. Position i is written at
  * v + i * position_stride, rounded up to SP_V_CHANNELS channels, of which only those that exist

@@ -102,6 +102,16 @@ def conv_of(spec: GemmS8) -> ConvS8:
     )
 
 
+def sums_of(spec: DynamicConv) -> ConvS8:
+    """The convolution that makes the same sums where the zero point is 0; its range and multipliers
+    mean nothing."""
+    outputs = len(spec.weight)
+    bias, multiplier = np.zeros(outputs, np.int32), np.ones(outputs, np.float32)
+    return ConvS8(
+        spec.window, spec.groups, spec.weight, bias, 0, multiplier, OutputRange(0), x_max=255
+    )
+
+
 @record(frozen=True, slots=True, eq=False)
 class ConvF32:
     """2-D convolution in float32: `clamp(conv(x, weight) + bias + residual, lo, hi)`.
