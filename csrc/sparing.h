@@ -333,7 +333,7 @@ typedef struct {
 /* From sums to floats by the range: sum less zero_point * weight_sum, modulo 2^32, then
  * clamp(sum * (scale * weight_scale) + bias). */
 typedef struct {
-    const int32_t *weight_sum; /* [O], modulo 2^32; NULL where sums have no zero point in them */
+    const int32_t *weight_sum;        /* [O], modulo 2^32; depthwise layers do not read it */
     const float *weight_scale, *bias; /* [O] */
     float lo, hi;
 } sp_dynamic_real;

@@ -58,7 +58,7 @@ def run(step: Step, inputs: list[Array], fences: list[Fenced], at_end: bool) -> 
 
 
 def main(backend: str) -> None:
-    fences = [Fenced(2**20) for _ in range(5)]
+    fences = [Fenced(2**21) for _ in range(5)]
     count = 0
     for kernel in KERNELS:
         for case in CASES:
