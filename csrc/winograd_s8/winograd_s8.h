@@ -40,7 +40,7 @@ enum {
     SP_POSITIONS = 36,     /* products                           */
     SP_M_COLUMNS = 16,     /* M of a tile: [columns / 16][36][16] */
     SP_BLOCK_COLUMNS = 64, /* output channels whose M exists at a time */
-    SP_V_CHANNELS = 32,    /* rows of V are whole multiples of so many channels */
+    SP_V_CHANNELS = 16,    /* rows of V are whole multiples of so many channels: AVX2's vectors */
     /* U that is made while it is used, in the L1 cache: two rows of it, of SP_CHUNK_PAIRS pairs of
      * input channels by SP_M_COLUMNS output channels at a time, [12][pairs][SP_M_COLUMNS][2]. A
      * line lies between the positions, so that they do not share cache sets. */

@@ -180,8 +180,8 @@ def _read_attribute(
 ) -> Attribute:
     if type(value) is int and value in INT64:
         return value
-    ints = type(value) is list and _all_are(int, value)
-    if ints and min(value, default=0) in INT64 and max(value, default=0) in INT64:
+    ints = type(value) is list and value and _all_are(int, value)
+    if ints and min(value) in INT64 and max(value) in INT64:
         return tuple(value)
     where = f"node {op!r}, attribute {key!r}"
     if isinstance(value, list):
