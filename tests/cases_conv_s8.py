@@ -40,6 +40,8 @@ def _windows() -> list[Case]:
         conv_s8("3x3 pads 3,2,1,0 stride 2", x, 6, strides=(2, 2), pads=(3, 2, 1, 0), x_zp=255),
         conv_s8("3x3, whole windows in the padding", (1, 2, 2, 2), 3, pads=(4, 4, 4, 4), x_zp=50),
         conv_s8("1x1 padded", (1, 4, 3, 3), 5, (1, 1), pads=(1, 2, 0, 1), x_zp=90),
+        conv_s8("1x1 in place, 40 columns", (1, 16, 19, 11), 40, (1, 1), x_max=127),
+        conv_s8("1x1 in place, batch 2", (2, 64, 13, 17), 70, (1, 1), residual="accumulator"),
         conv_s8("1x1 stride 2", x, 33, (1, 1), strides=(2, 2), x_zp=90),
         conv_s8("1x1 stride 3, one pixel left", (1, 7, 3, 3), 9, (1, 1), strides=(3, 3)),
         conv_s8("one pixel, 3x3", (1, 40, 1, 1), 17, pads=(1, 1, 1, 1), x_zp=13),

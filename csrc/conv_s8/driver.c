@@ -68,21 +68,27 @@ static struct job plan_job(const sp_conv_s8 *p, int threads)
     job.direct = job.pointwise && sp_activation_bytes(job.kernel) == 1 && !p->quad_place;
     job.patch_stride = job.direct ? (size_t)s->in_c : patch_bytes(p, job.kernel);
     job.split = sp_split_product(job.kernel, job.pixels, p->k_padded, job.group_panels * s->groups,
-                                 threads);
+                                 threads, job.direct);
     return job;
 }
 
-/* Scratch memory: sums of a block [rows][nr], then its outliers, then its patches. */
+/* Rows of a block whose sums wait in scratch memory, all of them but where patches are not. */
+static int waiting_rows(const struct job *job, int rows)
+{
+    return SP_MIN(rows, sp_scratch_rows(job->kernel, job->p->k_padded));
+}
+
+/* Scratch memory: sums of a block [waiting_rows][nr], then its outliers, then its patches. */
 static size_t sum_bytes(const struct job *job, int rows)
 {
-    return (size_t)rows * (size_t)job->kernel->nr * sizeof(int32_t);
+    return (size_t)waiting_rows(job, rows) * (size_t)job->kernel->nr * sizeof(int32_t);
 }
 
 size_t sp_scratch_conv_s8(const void *params)
 {
     const sp_conv_s8 *p = params;
     struct job job = plan_job(p, 1);
-    int rows = SP_MIN(sp_most_rows(job.kernel, p->k_padded), job.pixels);
+    const int rows = waiting_rows(&job, job.pixels);
     const size_t patches = (size_t)rows * job.patch_stride + SP_PATCH_SLACK;
     if (p->quad_place)
         return sum_bytes(&job, rows) + sp_outlier_bytes(rows, p->k_padded, p->lowest) + patches;
@@ -171,23 +177,39 @@ static struct sp_panels find_panels(const struct job *job, int group)
     };
 }
 
-/* outliers: of the patches, or NULL. */
-static void run_panel(const struct job *job, const struct sp_panels *panels, struct sp_panel panel,
-                      const void *patches, const struct sp_outliers *outliers,
-                      const struct sp_rows *rows, int32_t *sum)
+/* The sums of some rows, and the epilogue on them. outliers: of these rows, or NULL. */
+static void run_rows(const struct job *job, const struct sp_panels *panels, struct sp_panel panel,
+                     const void *patches, const struct sp_outliers *outliers,
+                     const struct sp_rows *rows, int32_t *sum)
 {
-    const sp_epilogue *epilogue = &job->p->epilogue;
-    const int count = panel.count;
-    if (job->fused && takes_panel(job, rows->rows, count) && !(outliers && outliers->many)) {
-        job->fused(epilogue, rows, patches, job->patch_stride, panel, panels->k, outliers);
-        return;
-    }
     sp_sum_panel(panels, panel, patches, job->patch_stride, rows->rows, sum);
 #ifdef SP_X86
     if (outliers)
         sp_add_outliers_avx2(outliers, panel, rows->rows, sum);
+#else
+    (void)outliers;
 #endif
-    sp_epilogue_of(job->kernel->isa)(epilogue, rows);
+    sp_epilogue_of(job->kernel->isa)(&job->p->epilogue, rows);
+}
+
+/* outliers: of the patches, or NULL. first: the block's first pixel. */
+static void run_panel(const struct job *job, const struct sp_panels *panels, struct sp_panel panel,
+                      int group, const void *patches, const struct sp_outliers *outliers, int first,
+                      int rows, int32_t *sum)
+{
+    const int channel = group * job->group_columns + panel.first, count = panel.count;
+    if (job->fused && takes_panel(job, rows, count) && !(outliers && outliers->many)) {
+        const struct sp_rows all = find_rows(job, first, rows, channel, count, NULL);
+        job->fused(&job->p->epilogue, &all, patches, job->patch_stride, panel, panels->k, outliers);
+        return;
+    }
+    const int step = waiting_rows(job, rows);
+    for (int row = 0; row < rows; row += step) {
+        const struct sp_rows some =
+            find_rows(job, first + row, SP_MIN(step, rows - row), channel, count, sum);
+        const char *at = (const char *)patches + (size_t)row * job->patch_stride;
+        run_rows(job, panels, panel, at, outliers, &some, sum);
+    }
 }
 
 static void run_task(void *argument, int task, int thread)
@@ -217,9 +239,7 @@ static void run_task(void *argument, int task, int thread)
             patches_group = group;
         }
         const struct sp_panel found = sp_find_panel(&panels, panel);
-        const int channel = group * job->group_columns + found.first;
-        const struct sp_rows results = find_rows(job, first, rows, channel, found.count, sum);
-        run_panel(job, &panels, found, patches, outliers, &results, sum);
+        run_panel(job, &panels, found, group, patches, outliers, first, rows, sum);
     }
 }
 

@@ -35,7 +35,7 @@ static struct job plan_job(const sp_dynamic_conv *p, int threads)
     job.panels = (struct sp_panels){kernel,   p->product.weights,  p->product.panel_start,
                                     s->out_c, p->product.k_padded, NULL};
     job.split = sp_split_product(kernel, s->batch * s->out_h * s->out_w, p->product.k_padded,
-                                 panels, threads);
+                                 panels, threads, 0);
     job.patch_stride = (size_t)p->product.k_padded * (size_t)sp_activation_bytes(kernel);
     job.panel_bytes = SP_ROUND_UP((size_t)kernel->nr * sizeof(float), 64);
     return job;
@@ -45,7 +45,7 @@ static struct job plan_job(const sp_dynamic_conv *p, int threads)
 size_t sp_scratch_dynamic_conv(const void *params)
 {
     const struct job job = plan_job(params, 1);
-    const int most = sp_most_rows(job.panels.kernel, job.panels.k);
+    const int most = sp_scratch_rows(job.panels.kernel, job.panels.k);
     const size_t rows = (size_t)SP_MIN(most, job.split.rows);
     return 2 * job.panel_bytes + rows * (job.panel_bytes + job.patch_stride) + SP_PATCH_SLACK;
 }

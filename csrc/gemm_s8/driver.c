@@ -6,31 +6,37 @@
 #include "rows.h"
 
 enum {
-    BLOCK_ROWS = 96,
+    SCRATCH_ROWS = 96,        /* of patches that are gathered, and of sums that wait */
     BLOCK_BYTES = 256 * 1024, /* activations of a block, read again for every panel: half of L2 */
     FEWEST_ROWS = 16,         /* of several blocks: each reads all weights */
     WORTH_A_THREAD = 100000   /* products; some 2 microseconds */
 };
 
-static int block_rows(const struct sp_ukernel_entry *kernel, int k)
+static int whole_tiles(const struct sp_ukernel_entry *kernel, int rows)
 {
-    int fit = BLOCK_BYTES / (k * sp_activation_bytes(kernel)) / kernel->mr * kernel->mr;
-    return SP_MAX(SP_MIN(fit, BLOCK_ROWS / kernel->mr * kernel->mr), kernel->mr);
+    return SP_MAX(rows / kernel->mr, 1) * kernel->mr;
 }
 
-int sp_most_rows(const struct sp_ukernel_entry *kernel, int k)
+static int block_rows(const struct sp_ukernel_entry *kernel, int k, int in_place)
 {
-    return block_rows(kernel, k) + kernel->mr; /* since sp_part() rounds */
+    const int fit = whole_tiles(kernel, BLOCK_BYTES / (k * sp_activation_bytes(kernel)));
+    return in_place ? fit : SP_MIN(fit, whole_tiles(kernel, SCRATCH_ROWS));
+}
+
+int sp_scratch_rows(const struct sp_ukernel_entry *kernel, int k)
+{
+    return block_rows(kernel, k, 0) + kernel->mr; /* since sp_part() rounds */
 }
 
 static int divide_up(int a, int b) { return (a + b - 1) / b; }
 
 struct sp_split sp_split_product(const struct sp_ukernel_entry *kernel, int rows, int k, int panels,
-                                 int threads)
+                                 int threads, int in_place)
 {
     double products = (double)rows * k * panels * kernel->nr;
     int workers = (int)SP_MAX(SP_MIN(products / WORTH_A_THREAD, threads), 1);
-    struct sp_split split = {rows, divide_up(rows, block_rows(kernel, k)), kernel->mr, 1, panels};
+    struct sp_split split = {rows, divide_up(rows, block_rows(kernel, k, in_place)), kernel->mr, 1,
+                             panels};
     if (rows == 0)
         return split;
     const int even = SP_ROUND_UP(split.blocks, workers);
@@ -85,7 +91,7 @@ size_t sp_scratch_gemm_s8(const void *params)
 {
     const sp_gemm_s8 *p = params;
     const struct sp_ukernel_entry *kernel = &sp_ukernels[p->ukernel];
-    size_t rows = (size_t)SP_MIN(sp_most_rows(kernel, p->k_padded), p->m);
+    size_t rows = (size_t)SP_MIN(sp_scratch_rows(kernel, p->k_padded), p->m);
     return rows * SP_ROUND_UP(row_bytes(p, kernel), 64) + rows * (size_t)kernel->nr * 4;
 }
 
@@ -156,7 +162,7 @@ void sp_op_gemm_s8(const void *params, const sp_context *context)
     const struct sp_ukernel_entry *kernel = &sp_ukernels[p->ukernel];
     struct job job = {
         p, context, {kernel, p->weights, p->panel_start, p->n, p->k_padded, NULL}, {0}};
-    job.split =
-        sp_split_product(kernel, p->m, p->k_padded, divide_up(p->n, kernel->nr), context->threads);
+    job.split = sp_split_product(kernel, p->m, p->k_padded, divide_up(p->n, kernel->nr),
+                                 context->threads, 0);
     sp_parallel(context->threads, job.split.blocks * job.split.ranges, run_task, &job);
 }

@@ -51,13 +51,16 @@ struct sp_split {
     int mr;
     int ranges, panels;
 };
+
+/* in_place: all rows are read where they are, so that a block is as large as the caches allow;
+ * else it has at most sp_scratch_rows(). */
 struct sp_split sp_split_product(const struct sp_ukernel_entry *kernel, int rows, int k, int panels,
-                                 int threads);
+                                 int threads, int in_place);
 
 /* The first row of a block; of block `blocks` the end. */
 int sp_first_row(const struct sp_split *split, int block);
 
-/* The most rows that a block has, whatever the number of threads. */
-int sp_most_rows(const struct sp_ukernel_entry *kernel, int k);
+/* The most rows that are in scratch memory at a time, whatever the number of threads. */
+int sp_scratch_rows(const struct sp_ukernel_entry *kernel, int k);
 
 #endif

@@ -78,6 +78,8 @@ void test_products(int threads)
                       threads);
         for (int i = 0; i < 6; i++) /* patches are read in place where in_c is whole groups */
             test_conv(u, make_shape(3, 7, 14 + i, 20 + i, 1, point), EVEN_VALUES, i, threads);
+        /* in place, more rows than sums may wait at a time */
+        test_conv(u, make_shape(19, 11, 16, 41, 1, point), EVEN_VALUES, 1, threads);
         test_conv(u, make_shape(9, 7, 5, 18, 1, (struct window){5, 2, 1, 2}), END_VALUES, 4,
                   threads);
         test_conv(u, make_shape(9, 9, 12, 40, 4, (struct window){3, 1, 2, 2}), EVEN_VALUES, 5,
