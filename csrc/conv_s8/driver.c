@@ -78,10 +78,25 @@ static int waiting_rows(const struct job *job, int rows)
     return SP_MIN(rows, sp_scratch_rows(job->kernel, job->p->k_padded));
 }
 
-/* Scratch memory: sums of a block [waiting_rows][nr], then its outliers, then its patches. */
+/* Scratch memory: sums [waiting_rows][nr] of a block, then what is left of its patches and a panel
+ * for them, then its patches. */
 static size_t sum_bytes(const struct job *job, int rows)
 {
     return (size_t)waiting_rows(job, rows) * (size_t)job->kernel->nr * sizeof(int32_t);
+}
+
+static size_t wide_stride(const struct job *job) { return 2 * (size_t)job->p->k_padded; }
+
+static size_t panel_bytes(const struct job *job)
+{
+    return SP_ROUND_UP((size_t)job->p->k_padded * SP_WINDOW_COLUMNS, 64);
+}
+
+/* Outliers that are listed, or the patches in int16. */
+static size_t left_bytes(const struct job *job, int rows)
+{
+    const size_t listed = sp_outlier_bytes(rows, job->p->k_padded, job->p->lowest);
+    return SP_ROUND_UP(SP_MAX(listed, (size_t)rows * wide_stride(job) + SP_PATCH_SLACK), 64);
 }
 
 size_t sp_scratch_conv_s8(const void *params)
@@ -91,7 +106,7 @@ size_t sp_scratch_conv_s8(const void *params)
     const int rows = waiting_rows(&job, job.pixels);
     const size_t patches = (size_t)rows * job.patch_stride + SP_PATCH_SLACK;
     if (p->quad_place)
-        return sum_bytes(&job, rows) + sp_outlier_bytes(rows, p->k_padded, p->lowest) + patches;
+        return sum_bytes(&job, rows) + panel_bytes(&job) + left_bytes(&job, rows) + patches;
     return sum_bytes(&job, rows) + (job.direct ? 0 : patches);
 }
 
@@ -117,40 +132,72 @@ static const void *find_patches(const struct job *job, int group, int first, int
     return scratch;
 }
 
-static void split_rows(const struct job *job, const uint8_t *x, size_t x_stride, int rows,
-                       struct sp_outliers *outliers, void *y)
-{
+/* A block of pixels and what a panel is multiplied with. */
+struct block {
+    int first, rows;
+    const void *patches;
+    const struct sp_outliers *outliers; /* of the patches, or NULL */
+    int8_t *panel;                      /* memory for one, where patches are in int16, or NULL */
+};
+
 #ifdef SP_X86
-    sp_split_outliers_avx2(x, x_stride, rows, y, job->patch_stride, outliers);
-#else
-    (void)job, (void)x, (void)x_stride, (void)rows, (void)outliers, (void)y;
-#endif
+/* All patches less `lowest` in int16. */
+static void widen_patches(const struct job *job, int group, int first, int rows, int16_t *wide)
+{
+    sp_gather_s8(job->p, job->context->input[0], group, first, rows, wide, wide_stride(job), 2);
+    const int lowest = job->p->lowest, all = lowest ? rows * job->p->k_padded : 0;
+    for (int i = 0; i < all; i++)
+        wide[i] = (int16_t)(wide[i] - lowest);
 }
 
-/* The patches without their outliers, in scratch memory. */
-static const void *split_patches(const struct job *job, int group, int first, int rows,
-                                 struct sp_outliers *outliers, void *scratch)
+/* The block's patches without their outliers, or where these are many in int16. */
+static void split_patches(const struct job *job, int group, struct block *block,
+                          struct sp_outliers *outliers, char *scratch)
 {
-    if (job->pointwise) {
-        split_rows(job, find_pixel(job, group, first), (size_t)job->p->shape.in_c, rows, outliers,
-                   scratch);
-    } else {
-        find_patches(job, group, first, rows, scratch);
-        split_rows(job, scratch, job->patch_stride, rows, outliers, scratch);
+    const int rows = block->rows, first = block->first;
+    char *left = scratch + panel_bytes(job);
+    uint8_t *patches = (uint8_t *)left + left_bytes(job, rows);
+    const uint8_t *x = patches;
+    if (job->pointwise)
+        x = find_pixel(job, group, first);
+    else
+        find_patches(job, group, first, rows, patches);
+    const size_t x_stride = job->pointwise ? (size_t)job->p->shape.in_c : job->patch_stride;
+    *outliers = sp_divide_outliers(left, rows, job->p->k_padded, job->p->lowest);
+    const int few = sp_split_outliers_avx2(x, x_stride, rows, patches, job->patch_stride, outliers);
+    if (!few)
+        widen_patches(job, group, first, rows, (int16_t *)left);
+    block->patches = few ? patches : (const void *)left;
+    block->outliers = few ? outliers : NULL;
+    block->panel = few ? NULL : (int8_t *)scratch;
+}
+#endif
+
+/* Its patches of a group; outliers: memory. */
+static void find_block(const struct job *job, int group, struct block *block,
+                       struct sp_outliers *outliers, char *scratch)
+{
+#ifdef SP_X86
+    if (job->p->quad_place) {
+        split_patches(job, group, block, outliers, scratch);
+        return;
     }
-    return scratch;
+#else
+    (void)outliers;
+#endif
+    block->patches = find_patches(job, group, block->first, block->rows, scratch);
 }
 
 /* Where the results of a block and a panel go. */
 static struct sp_rows find_rows(const struct job *job, int first_pixel, int rows, int channel,
-                                int count, const int32_t *sum)
+                                int count, const int32_t *sum, int sum_stride)
 {
     const size_t stride = (size_t)job->p->shape.out_c;
     const size_t at = (size_t)first_pixel * stride + (size_t)channel;
     const int has_residual = job->p->epilogue.residual_mode != SP_RESIDUAL_NONE;
     return (struct sp_rows){
         .sum = sum,
-        .sum_stride = (size_t)job->kernel->nr,
+        .sum_stride = (size_t)sum_stride,
         .rows = rows,
         .first = channel,
         .count = count,
@@ -192,23 +239,48 @@ static void run_rows(const struct job *job, const struct sp_panels *panels, stru
     sp_epilogue_of(job->kernel->isa)(&job->p->epilogue, rows);
 }
 
-/* outliers: of the patches, or NULL. first: the block's first pixel. */
-static void run_panel(const struct job *job, const struct sp_panels *panels, struct sp_panel panel,
-                      int group, const void *patches, const struct sp_outliers *outliers, int first,
-                      int rows, int32_t *sum)
+#ifdef SP_X86
+/* The panel in int16. */
+static void run_wide_panel(const struct job *job, const struct block *block, struct sp_panel panel,
+                           int channel, int32_t *sum)
+{
+    const int k = job->p->k_padded, rows = block->rows;
+    sp_unpack_windows_avx2(panel, k, block->panel);
+    for (int i = 0; i < panel.count; i += SP_WIDE_COLUMNS) {
+        const int count = SP_MIN(panel.count - i, SP_WIDE_COLUMNS);
+        const struct sp_rows results =
+            find_rows(job, block->first, rows, channel + i, count, sum, SP_WIDE_COLUMNS);
+        sp_gemm_s8_6x16_avx2(block->patches, wide_stride(job), rows, block->panel + i * k, k, count,
+                             sum);
+        sp_epilogue_of(job->kernel->isa)(&job->p->epilogue, &results);
+    }
+}
+#endif
+
+static void run_panel(const struct job *job, const struct block *block,
+                      const struct sp_panels *panels, struct sp_panel panel, int group,
+                      int32_t *sum)
 {
     const int channel = group * job->group_columns + panel.first, count = panel.count;
-    if (job->fused && takes_panel(job, rows, count) && !(outliers && outliers->many)) {
-        const struct sp_rows all = find_rows(job, first, rows, channel, count, NULL);
-        job->fused(&job->p->epilogue, &all, patches, job->patch_stride, panel, panels->k, outliers);
+    const int first = block->first, rows = block->rows, nr = job->kernel->nr;
+#ifdef SP_X86
+    if (block->panel) {
+        run_wide_panel(job, block, panel, channel, sum);
+        return;
+    }
+#endif
+    if (job->fused && takes_panel(job, rows, count)) {
+        const struct sp_rows all = find_rows(job, first, rows, channel, count, NULL, 0);
+        job->fused(&job->p->epilogue, &all, block->patches, job->patch_stride, panel, panels->k,
+                   block->outliers);
         return;
     }
     const int step = waiting_rows(job, rows);
     for (int row = 0; row < rows; row += step) {
         const struct sp_rows some =
-            find_rows(job, first + row, SP_MIN(step, rows - row), channel, count, sum);
-        const char *at = (const char *)patches + (size_t)row * job->patch_stride;
-        run_rows(job, panels, panel, at, outliers, &some, sum);
+            find_rows(job, first + row, SP_MIN(step, rows - row), channel, count, sum, nr);
+        const char *patches = (const char *)block->patches + (size_t)row * job->patch_stride;
+        run_rows(job, panels, panel, patches, block->outliers, &some, sum);
     }
 }
 
@@ -216,30 +288,23 @@ static void run_task(void *argument, int task, int thread)
 {
     const struct job *job = argument;
     const struct sp_split *split = &job->split;
-    const int range = task % split->ranges, block = task / split->ranges;
-    const int first = sp_first_row(split, block), rows = sp_first_row(split, block + 1) - first;
+    const int range = task % split->ranges, number = task / split->ranges;
+    const int first = sp_first_row(split, number), rows = sp_first_row(split, number + 1) - first;
+    struct block block = {.first = first, .rows = rows};
     char *scratch = job->context->scratch + (size_t)thread * job->context->scratch_per_thread;
     int32_t *sum = (int32_t *)scratch;
-    char *patch_space = scratch + sum_bytes(job, rows);
-    struct sp_outliers found_outliers, *outliers = NULL;
-    if (job->p->quad_place) {
-        found_outliers = sp_divide_outliers(patch_space, rows, job->p->k_padded, job->p->lowest);
-        outliers = &found_outliers;
-        patch_space = found_outliers.end;
-    }
-    const void *patches = NULL;
+    scratch += sum_bytes(job, rows);
+    struct sp_outliers outliers;
     int patches_group = -1;
     for (int i = split->panels * range / split->ranges;
          i < split->panels * (range + 1) / split->ranges; i++) {
         const int group = i / job->group_panels, panel = i % job->group_panels;
         const struct sp_panels panels = find_panels(job, group);
         if (group != patches_group) {
-            patches = outliers ? split_patches(job, group, first, rows, outliers, patch_space)
-                               : find_patches(job, group, first, rows, patch_space);
+            find_block(job, group, &block, &outliers, scratch);
             patches_group = group;
         }
-        const struct sp_panel found = sp_find_panel(&panels, panel);
-        run_panel(job, &panels, found, group, patches, outliers, first, rows, sum);
+        run_panel(job, &block, &panels, sp_find_panel(&panels, panel), group, sum);
     }
 }
 

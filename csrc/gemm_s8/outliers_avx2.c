@@ -9,7 +9,7 @@
 SP_TARGET_AVX2
 #include "tile_windows_avx2.h"
 
-enum { QUADS = 8 /* of a vector */, MANY = 65 /* per cent of all quads */ };
+enum { QUADS = 8 /* of a vector */ };
 
 /* The places of a mask's set bits, a byte each, in ascending order. */
 static uint64_t order[1 << QUADS];
@@ -94,25 +94,12 @@ SP_INLINE int list_side(enum side side, const struct sp_outliers *o, const uint8
     return SP_ROUND_UP(n, SP_OUTLIERS_TOGETHER);
 }
 
-/* The listed quads in whole rows. */
-static void fill_rest(const struct sp_outliers *o, int rows)
-{
-    memset(o->rows, o->lowest, (size_t)((rows + 1) * o->k));
-    for (int part = 0; part < 2 * rows; part++)
-        for (int i = o->first[part]; i < o->first[part + 1]; i++)
-            for (int byte = 0; byte < 4; byte++) {
-                uint8_t *to = o->rows + part / 2 * o->k + 4 * o->quad[i] + byte;
-                const uint8_t rest = (uint8_t)(o->rest[i] >> 8 * byte);
-                *to = (uint8_t)(part % 2 == ABOVE ? *to + rest : *to - rest);
-            }
-}
-
-void sp_split_outliers_avx2(const uint8_t *x, size_t x_stride, int rows, uint8_t *y,
-                            size_t y_stride, struct sp_outliers *outliers)
+int sp_split_outliers_avx2(const uint8_t *x, size_t x_stride, int rows, uint8_t *y, size_t y_stride,
+                           const struct sp_outliers *outliers)
 {
     const struct sp_outliers o = *outliers; /* in registers */
     int n = 0;
-    for (int row = 0; row < rows; row++, x += x_stride, y += y_stride) {
+    for (int row = 0; row < rows && n <= o.most; row++, x += x_stride, y += y_stride) {
         o.first[2 * row + BELOW] = n;
         if (o.lowest > 0)
             n = list_side(BELOW, &o, x, NULL, n);
@@ -120,9 +107,7 @@ void sp_split_outliers_avx2(const uint8_t *x, size_t x_stride, int rows, uint8_t
         n = list_side(ABOVE, &o, x, y, n);
     }
     o.first[2 * rows] = n;
-    outliers->many = 100 * (int64_t)n > MANY * (int64_t)rows * (o.k / 4);
-    if (outliers->many)
-        fill_rest(outliers, rows);
+    return n <= o.most;
 }
 
 SP_INLINE void add_rows(int vectors, const struct sp_outliers *outliers, struct sp_panel panel,
@@ -136,26 +121,10 @@ SP_INLINE void add_rows(int vectors, const struct sp_outliers *outliers, struct 
     }
 }
 
-/* All of the rest, less the products of `lowest`. */
-static void add_all(const struct sp_outliers *o, struct sp_panel panel, int rows, int32_t *sum)
-{
-    const size_t k = (size_t)o->k;
-    sp_add_windows_avx2(o->rows, k, rows, panel.weights, panel.count, sum);
-    if (o->lowest == 0)
-        return;
-    _Alignas(64) int32_t of_lowest[SP_WINDOW_COLUMNS] = {0};
-    sp_add_windows_avx2(o->rows + (size_t)rows * k, k, 1, panel.weights, panel.count, of_lowest);
-    for (int row = 0; row < rows; row++, sum += SP_WINDOW_COLUMNS)
-        for (int j = 0; j < SP_WINDOW_COLUMNS; j++)
-            sum[j] = (int32_t)((uint32_t)sum[j] - (uint32_t)of_lowest[j]);
-}
-
 void sp_add_outliers_avx2(const struct sp_outliers *outliers, struct sp_panel panel, int rows,
                           int32_t *sum)
 {
-    if (outliers->many)
-        add_all(outliers, panel, rows, sum);
-    else if (panel.count > 3 * SP_VECTOR_COLUMNS)
+    if (panel.count > 3 * SP_VECTOR_COLUMNS)
         add_rows(4, outliers, panel, rows, sum);
     else if (panel.count > 2 * SP_VECTOR_COLUMNS)
         add_rows(3, outliers, panel, rows, sum);
@@ -163,6 +132,27 @@ void sp_add_outliers_avx2(const struct sp_outliers *outliers, struct sp_panel pa
         add_rows(2, outliers, panel, rows, sum);
     else
         add_rows(1, outliers, panel, rows, sum);
+}
+
+void sp_unpack_windows_avx2(struct sp_panel panel, int k, int8_t *w)
+{
+    const int vectors = (panel.count + SP_VECTOR_COLUMNS - 1) / SP_VECTOR_COLUMNS;
+    const int pair_bytes = 2 * SP_WIDE_COLUMNS,
+              half = SP_VECTOR_COLUMNS / 2; /* columns of a lane */
+    const __m128i by_pair = _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15);
+    for (int quad = 0; quad < k / 4; quad++) {
+        const char *from =
+            (const char *)panel.weights + VECTOR_BYTES * (size_t)panel.quad_place[quad];
+        for (int i = 0; i < 2 * vectors; i++) { /* a lane: four columns */
+            const int column = vectors < MOST_VECTORS ? half * i : i % 2 * 16 + i / 2 * half;
+            const __m128i lane = _mm_load_si128((const __m128i *)from + i);
+            const __m128i pairs = _mm_shuffle_epi8(lane, by_pair);
+            int8_t *to = w + column / SP_WIDE_COLUMNS * SP_WIDE_COLUMNS * k +
+                         2 * quad * pair_bytes + column % SP_WIDE_COLUMNS * 2;
+            _mm_storel_epi64((__m128i *)to, pairs);
+            _mm_storel_epi64((__m128i *)(to + pair_bytes), _mm_unpackhi_epi64(pairs, pairs));
+        }
+    }
 }
 
 SP_TARGET_END

@@ -8,17 +8,11 @@ SP_TARGET_AVX2
 
 enum { COLUMNS = SP_WINDOW_COLUMNS };
 
-/* What the sums hold before a chunk: nothing, or sums in the order of columns or of vectors, which
- * is that between two chunks. */
-enum before { NOTHING, OF_COLUMNS, OF_VECTORS };
-
-SP_INLINE void start_totals(enum before before, int vectors, const int32_t *sum, __m256i *total)
+/* Between chunks sums are in the order of vectors. */
+SP_INLINE void start_totals(int first, int vectors, const int32_t *sum, __m256i *total)
 {
-    if (before == OF_COLUMNS)
-        read_columns(vectors, sum, total);
-    else
-        SP_UNROLL for (int j = 0; j < vectors; j++) total[j] =
-            before == NOTHING ? _mm256_setzero_si256() : load((const char *)sum, j);
+    SP_UNROLL for (int j = 0; j < vectors; j++) total[j] =
+        first ? _mm256_setzero_si256() : load((const char *)sum, j);
 }
 
 SP_INLINE void store_totals(int last, int vectors, const __m256i *total, int32_t *sum)
@@ -31,45 +25,26 @@ SP_INLINE void store_totals(int last, int vectors, const __m256i *total, int32_t
 }
 
 /* sum (+)= a chunk's part. */
-SP_INLINE void tile(int rows, int vectors, const struct sp_window_chunk *chunk, enum before before,
+SP_INLINE void tile(int rows, int vectors, const struct sp_window_chunk *chunk, int first,
                     struct rows x, int32_t *sum)
 {
     __m256i total[MOST_ROWS][MOST_VECTORS];
     SP_UNROLL for (int i = 0; i < rows; i++)
-        start_totals(before, vectors, sum + i * COLUMNS, total[i]);
+        start_totals(first, vectors, sum + i * COLUMNS, total[i]);
     sum_chunk(rows, vectors, chunk, x, total);
     SP_UNROLL for (int i = 0; i < rows; i++)
         store_totals(!chunk->next, vectors, total[i], sum + i * COLUMNS);
 }
 
 /* Up to 8 sums leave registers for a window's. */
-SP_INLINE void all_rows(int vectors, const struct sp_window_chunk *chunk, enum before before,
-                        struct rows x, int rows, int32_t *sum)
+SP_INLINE void all_rows(int vectors, const struct sp_window_chunk *chunk, int first, struct rows x,
+                        int rows, int32_t *sum)
 {
     const int most = SP_MIN(8 / vectors, MOST_ROWS);
     for (; rows >= most; rows -= most, x.a += (size_t)most * x.stride, sum += most * COLUMNS)
-        tile(most, vectors, chunk, before, x, sum);
+        tile(most, vectors, chunk, first, x, sum);
     for (; rows > 0; rows--, x.a += x.stride, sum += COLUMNS)
-        tile(1, vectors, chunk, before, x, sum);
-}
-
-static void run(enum before before, struct rows x, int rows, const struct sp_window_chunk *chunk,
-                int columns, int32_t *sum)
-{
-    for (;; before = OF_VECTORS) {
-        if (columns > 3 * SP_VECTOR_COLUMNS)
-            all_rows(4, chunk, before, x, rows, sum);
-        else if (columns > 2 * SP_VECTOR_COLUMNS)
-            all_rows(3, chunk, before, x, rows, sum);
-        else if (columns > SP_VECTOR_COLUMNS)
-            all_rows(2, chunk, before, x, rows, sum);
-        else
-            all_rows(1, chunk, before, x, rows, sum);
-        if (!chunk->next)
-            return;
-        x.a += 4 * chunk->quads;
-        chunk = (const struct sp_window_chunk *)((const char *)chunk + chunk->next);
-    }
+        tile(1, vectors, chunk, first, x, sum);
 }
 
 sp_gemm_s8_fn sp_gemm_windows_s8_2x32_avx2;
@@ -78,13 +53,22 @@ void sp_gemm_windows_s8_2x32_avx2(const void *a, size_t a_stride, int rows, cons
                                   int columns, int32_t *sum)
 {
     (void)k; /* the chunks know */
-    run(NOTHING, (struct rows){a, a_stride}, rows, w, columns, sum);
-}
-
-void sp_add_windows_avx2(const void *a, size_t a_stride, int rows, const void *w, int columns,
-                         int32_t *sum)
-{
-    run(OF_COLUMNS, (struct rows){a, a_stride}, rows, w, columns, sum);
+    struct rows x = {a, a_stride};
+    const struct sp_window_chunk *chunk = w;
+    for (int first = 1;; first = 0) {
+        if (columns > 3 * SP_VECTOR_COLUMNS)
+            all_rows(4, chunk, first, x, rows, sum);
+        else if (columns > 2 * SP_VECTOR_COLUMNS)
+            all_rows(3, chunk, first, x, rows, sum);
+        else if (columns > SP_VECTOR_COLUMNS)
+            all_rows(2, chunk, first, x, rows, sum);
+        else
+            all_rows(1, chunk, first, x, rows, sum);
+        if (!chunk->next)
+            return;
+        x.a += 4 * chunk->quads;
+        chunk = (const struct sp_window_chunk *)((const char *)chunk + chunk->next);
+    }
 }
 
 SP_TARGET_END
