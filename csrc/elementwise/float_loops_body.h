@@ -59,51 +59,6 @@ static void hard_swish(const float *restrict x, float *restrict y, int64_t n, fl
         y[i] = x[i] * clamp(x[i] * a + b, 0.0F, 1.0F);
 }
 
-/* exp(t) for t <= 0. This and the functions made of it go by the steps of
- * pyinterp/ops/fused_float.py, where they are explained. */
-SP_INLINE float exp_of_negative(float t)
-{
-    const float lowest = -87.0F, magic = 12582912.0F; /* 1.5 * 2^23 */
-    float limited = t < lowest ? lowest : t;
-    float n = limited * 1.44269504F + magic - magic;
-    n = n > -126.0F ? n : -126.0F; /* NaN, too: it has no integer */
-    float r = limited - n * 0.693359375F - n * -2.12194440e-4F;
-    float p = 1.9875691500e-4F;
-    p = p * r + 1.3981999507e-3F;
-    p = p * r + 8.3334519073e-3F;
-    p = p * r + 4.1665795894e-2F;
-    p = p * r + 1.6666665459e-1F;
-    p = p * r + 5.0000001201e-1F;
-    p = p * (r * r) + r + 1.0F;
-    union {
-        int32_t bits;
-        float value;
-    } two_to_n = {.bits = ((int32_t)n + 127) * (1 << 23)};
-    float power = p * two_to_n.value;
-    return t < lowest ? 0.0F : power;
-}
-
-/* 1 / (1 + exp(-x)) */
-SP_INLINE float logistic(float x)
-{
-    float power = exp_of_negative(x < 0.0F ? x : -x);
-    return (x >= 0.0F ? 1.0F : power) / (1.0F + power);
-}
-
-static void sigmoid(const float *restrict x, float *restrict y, int64_t n, float a, float b)
-{
-    (void)a, (void)b;
-    for (int64_t i = 0; i < n; i++)
-        y[i] = logistic(x[i]);
-}
-
-static void silu(const float *restrict x, float *restrict y, int64_t n, float a, float b)
-{
-    (void)a, (void)b;
-    for (int64_t i = 0; i < n; i++)
-        y[i] = x[i] * logistic(x[i]);
-}
-
 static void leaky_relu(const float *restrict x, float *restrict y, int64_t n, float a, float b)
 {
     (void)b;
@@ -113,47 +68,112 @@ static void leaky_relu(const float *restrict x, float *restrict y, int64_t n, fl
     }
 }
 
-static void elu(const float *restrict x, float *restrict y, int64_t n, float a, float b)
+enum { BLOCK = 64 };
+
+/* power[i] = exp(t[i]) for t <= 0. This and the functions made of it go by the steps of
+ * pyinterp/ops/fused_float.py, where they are explained; but what lies below the lowest t, and NaN,
+ * may come to anything on the way, and n is read where the magic sum holds it.
+ *
+ * A block at a time, in two loops: one has so long a chain of sums and products that a core cannot
+ * look far enough ahead to begin enough vectors. */
+SP_INLINE void find_powers(const float t[BLOCK], float power[BLOCK])
 {
-    (void)b;
-    for (int64_t i = 0; i < n; i++) {
-        float below = a * (exp_of_negative(x[i] > 0.0F ? 0.0F : x[i]) - 1.0F);
-        y[i] = x[i] > 0.0F ? x[i] : below;
+    const float lowest = -87.0F, magic = 12582912.0F; /* 1.5 * 2^23 */
+    float rest[BLOCK], two_to_n[BLOCK];
+    for (int i = 0; i < BLOCK; i++) {
+        union {
+            float value;
+            uint32_t bits;
+        } sum = {t[i] * 1.44269504F + magic}, zero = {magic}, two;
+        float n = sum.value - magic;
+        rest[i] = t[i] - n * 0.693359375F - n * -2.12194440e-4F;
+        two.bits = (sum.bits - zero.bits + 127U) << 23;
+        two_to_n[i] = two.value;
+    }
+    for (int i = 0; i < BLOCK; i++) {
+        float r = rest[i], p = 1.9875691500e-4F;
+        p = p * r + 1.3981999507e-3F;
+        p = p * r + 8.3334519073e-3F;
+        p = p * r + 4.1665795894e-2F;
+        p = p * r + 1.6666665459e-1F;
+        p = p * r + 5.0000001201e-1F;
+        p = p * (r * r) + r + 1.0F;
+        float product = p * two_to_n[i];
+        power[i] = t[i] < lowest ? 0.0F : product;
     }
 }
 
-static void hyperbolic_tangent(const float *restrict x, float *restrict y, int64_t n, float a,
-                               float b)
-{
-    (void)a, (void)b;
-    for (int64_t i = 0; i < n; i++) {
-        float size = fabsf(x[i]), power = exp_of_negative(size * -2.0F);
-        float large = (1.0F - power) / (1.0F + power), square = x[i] * x[i];
-        float p = -5.70498872745e-3F;
-        p = p * square + 2.06390887954e-2F;
-        p = p * square + -5.37397155531e-2F;
-        p = p * square + 1.33314422036e-1F;
-        p = p * square + -3.33332819422e-1F;
-        float small = p * square * x[i] + x[i];
-        large = x[i] < 0.0F ? -large : large;
-        y[i] = size < 0.625F ? small : large;
+/* A function made of exp(exponent(x)). */
+#define EXPONENTIAL_LOOP(name, exponent, result)                                                   \
+    static void name(const float *restrict x, float *restrict y, int64_t n, float a, float b)      \
+    {                                                                                              \
+        float t[BLOCK] = {0}, power[BLOCK];                                                        \
+        (void)b;                                                                                   \
+        for (int64_t at = 0; at < n; at += BLOCK) {                                                \
+            const int64_t end = SP_MIN(at + BLOCK, n);                                             \
+            for (int64_t i = at; i < end; i++)                                                     \
+                t[i - at] = exponent(x[i]);                                                        \
+            find_powers(t, power);                                                                 \
+            for (int64_t i = at; i < end; i++)                                                     \
+                y[i] = result(x[i], power[i - at], a);                                             \
+        }                                                                                          \
     }
-}
 
-static void gelu(const float *restrict x, float *restrict y, int64_t n, float a, float b)
+SP_INLINE float minus_size(float x) { return -fabsf(x); }
+
+/* 1 / (1 + exp(-x)) */
+SP_INLINE float sigmoid_of(float x, float power, float a)
 {
-    (void)a, (void)b;
-    for (int64_t i = 0; i < n; i++) {
-        float u = fabsf(x[i]) * 0.70710678F, t = 1.0F / (1.0F + u * 0.3275911F);
-        float p = 1.061405429F;
-        p = p * t + -1.453152027F;
-        p = p * t + 1.421413741F;
-        p = p * t + -0.284496736F;
-        p = p * t + 0.254829592F;
-        float rest = p * t * exp_of_negative(-(u * u));
-        y[i] = x[i] * 0.5F * (x[i] >= 0.0F ? 2.0F - rest : rest);
-    }
+    (void)a;
+    return (x >= 0.0F ? 1.0F : power) / (1.0F + power);
 }
+EXPONENTIAL_LOOP(sigmoid, minus_size, sigmoid_of)
+
+SP_INLINE float silu_of(float x, float power, float a) { return x * sigmoid_of(x, power, a); }
+EXPONENTIAL_LOOP(silu, minus_size, silu_of)
+
+SP_INLINE float not_above_zero(float x) { return x > 0.0F ? 0.0F : x; }
+
+SP_INLINE float elu_of(float x, float power, float a)
+{
+    float below = a * (power - 1.0F);
+    return x > 0.0F ? x : below;
+}
+EXPONENTIAL_LOOP(elu, not_above_zero, elu_of)
+
+SP_INLINE float minus_two_sizes(float x) { return fabsf(x) * -2.0F; }
+
+SP_INLINE float tanh_of(float x, float power, float a)
+{
+    (void)a;
+    float large = (1.0F - power) / (1.0F + power), square = x * x;
+    float p = -5.70498872745e-3F;
+    p = p * square + 2.06390887954e-2F;
+    p = p * square + -5.37397155531e-2F;
+    p = p * square + 1.33314422036e-1F;
+    p = p * square + -3.33332819422e-1F;
+    float small = p * square * x + x;
+    large = x < 0.0F ? -large : large;
+    return fabsf(x) < 0.625F ? small : large;
+}
+EXPONENTIAL_LOOP(hyperbolic_tangent, minus_two_sizes, tanh_of)
+
+SP_INLINE float by_root_of_two(float x) { return fabsf(x) * 0.70710678F; }
+SP_INLINE float minus_half_square(float x) { return -(by_root_of_two(x) * by_root_of_two(x)); }
+
+SP_INLINE float gelu_of(float x, float power, float a)
+{
+    (void)a;
+    float t = 1.0F / (1.0F + by_root_of_two(x) * 0.3275911F);
+    float p = 1.061405429F;
+    p = p * t + -1.453152027F;
+    p = p * t + 1.421413741F;
+    p = p * t + -0.284496736F;
+    p = p * t + 0.254829592F;
+    float rest = p * t * power;
+    return x * 0.5F * (x >= 0.0F ? 2.0F - rest : rest);
+}
+EXPONENTIAL_LOOP(gelu, minus_half_square, gelu_of)
 
 static void max_taps(struct sp_taps t, size_t at, int64_t n, float *restrict y)
 {
