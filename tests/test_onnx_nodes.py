@@ -23,6 +23,8 @@ from onnx_node_exclusions import (
     FLOAT4,
     FLOAT8,
     NOT_A_TENSOR,
+    OPEN,
+    OUT_OF_RANGE,
     ROUNDING,
     TWO_BIT,
     WRITTEN_FOR,
@@ -31,6 +33,7 @@ from onnx_node_exclusions import (
 import sparing.onnx_backend as backend
 from sparing import ops
 from sparing.errors import SparingError
+from sparing.ops.element_types import integer_range
 
 # Operators whose node tests must all pass; the reasons that allow to leave one out nevertheless.
 REQUIRED = (
@@ -41,7 +44,7 @@ REQUIRED = (
     *("Dropout", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv"),
     *("QLinearMatMul", "ConvInteger", "MatMulInteger"),
 )
-ALLOWED = {FLOAT8, FLOAT4, TWO_BIT, NOT_A_TENSOR}
+ALLOWED = {FLOAT8, FLOAT4, TWO_BIT, NOT_A_TENSOR, OPEN}
 
 
 def _operators(case: Any) -> set[str]:
@@ -63,7 +66,8 @@ def _reason(name: str, patterns: Mapping[str, str]) -> str | None:
 
 ALL = _load()
 SUPPORTED = sorted(n for n, case in ALL.items() if _operators(case) <= set(ops.supported()))
-LEFT_OUT = {n: why for n in SUPPORTED if (why := _reason(n, {**EXCLUDED, **ROUNDING}))}
+LISTED = {**EXCLUDED, **ROUNDING, **OUT_OF_RANGE}
+LEFT_OUT = {n: why for n in SUPPORTED if (why := _reason(n, LISTED))}
 RUN = [name for name in SUPPORTED if name not in LEFT_OUT]
 
 
@@ -113,7 +117,7 @@ def _is_older() -> bool:
     return tuple(map(int, onnx.__version__.split(".")[:2])) < WRITTEN_FOR
 
 
-@pytest.mark.parametrize("pattern", [*EXCLUDED, *ROUNDING])
+@pytest.mark.parametrize("pattern", LISTED)
 def test_exclusion_is_not_stale(pattern: str) -> None:
     if _is_older():
         pytest.skip(f"onnx {onnx.__version__} lacks tests that the list names")
@@ -137,3 +141,17 @@ def test_rounding_exclusion_is_close(name: str) -> None:
         np.testing.assert_allclose(
             got.astype(np.float32), _array(wanted).astype(np.float32), rtol=2**-9, atol=2**-12
         )
+
+
+@pytest.mark.parametrize("name", [name for name in LEFT_OUT if _reason(name, OUT_OF_RANGE)])
+def test_values_within_the_range_are_those_expected(name: str) -> None:
+    case = ALL[name]
+    ((inputs, expected),) = case.data_sets
+    (got,) = backend.prepare(case.model).run([_array(value) for value in inputs])
+    given, wanted = _array(inputs[0]).astype(np.float32), _array(expected[0])
+    low, high = integer_range(got.dtype)
+    inside = (low <= np.trunc(given)) & (np.trunc(given) <= high)
+    assert got.dtype == wanted.dtype and 0 < inside.sum() < inside.size
+    assert np.array_equal(got[inside], wanted[inside])
+    wide = np.trunc(given[~inside]).astype(np.int64)  # the others keep their low bits
+    assert ((got[~inside].astype(np.int64) - wide) % 16 == 0).all()
