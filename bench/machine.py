@@ -16,7 +16,7 @@ from ..cpus import usable_cpus
 from ..kernels.registry import available_backends
 
 PACKAGES = ("sparing", "numpy", "numba", "onnx", "onnxruntime", "openvino", "MNN")
-INTEGER_MIXES = ("vpmaddwd", "vpmaddubsw", "vpdpbusd")
+INTEGER_MIXES = ("vpmaddwd", "vpmaddubsw", "vpdpbusd", "tdpbusd")
 
 
 def describe(seed: int) -> dict[str, Any]:

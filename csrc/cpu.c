@@ -8,6 +8,10 @@
 
 #ifdef SP_X86
 #include <cpuid.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 #ifdef SP_DOTPROD
 #include <sys/auxv.h>
@@ -22,6 +26,7 @@ static int always(void) { return 1; }
 #define has_avx2 always
 #define has_avxvnni always
 #define has_avx512vnni always
+#define has_amx always
 #elif defined(SP_X86)
 static int has_avx2(void)
 {
@@ -38,6 +43,25 @@ static int has_avx512vnni(void)
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vnni");
 }
+
+/* Linux saves the tiles of a process only where it has asked for that: it may refuse. */
+static int may_use_tiles(void)
+{
+#ifdef __linux__
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, TILE_DATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0;
+#else
+    return 0;
+#endif
+}
+
+static int has_amx(void)
+{
+    enum { TILE = 1 << 24, INT8 = 1 << 25 };
+    unsigned a, b, c, d;
+    return has_avx512vnni() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & TILE) &&
+           (d & INT8) && may_use_tiles();
+}
 #endif
 #ifdef SP_DOTPROD
 static int has_dotprod(void) { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
@@ -50,6 +74,7 @@ static const struct {
     int (*available)(void);
 } isas[] = {
 #ifdef SP_X86
+    {"amx", SP_ISA_AMX, has_amx},
     {"avx512vnni", SP_ISA_AVX512VNNI, has_avx512vnni},
     {"avxvnni", SP_ISA_AVXVNNI, has_avxvnni},
     {"avx2", SP_ISA_AVX2, has_avx2},
@@ -96,8 +121,11 @@ int sp_isa_includes(enum sp_isa_id isa)
     enum sp_isa_id now = isas[current].id;
     if (isa == SP_ISA_AVXVNNI)
         return now == isa;
-    return isa == SP_ISA_PORTABLE || isa == now ||
-           (isa == SP_ISA_AVX2 && (now == SP_ISA_AVXVNNI || now == SP_ISA_AVX512VNNI));
+    if (isa == SP_ISA_AVX512VNNI)
+        return now == isa || now == SP_ISA_AMX;
+    if (isa == SP_ISA_AVX2)
+        return now == isa || now == SP_ISA_AVXVNNI || now == SP_ISA_AVX512VNNI || now == SP_ISA_AMX;
+    return isa == SP_ISA_PORTABLE || isa == now;
 }
 
 __attribute__((constructor)) static void choose_best(void)

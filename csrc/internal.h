@@ -55,6 +55,7 @@ enum sp_isa_id {
     SP_ISA_AVX2,
     SP_ISA_AVXVNNI,
     SP_ISA_AVX512VNNI,
+    SP_ISA_AMX,
     SP_ISA_DOTPROD,
 };
 /* 1 where the instruction set in use includes `isa`. */

@@ -74,6 +74,26 @@ __attribute__((target("avx512f,avx512bw,avx512vnni"))) static double mix_vpdpbus
     return 64.0 * ACCUMULATORS * (double)rounds;
 }
 
+__attribute__((target("amx-tile,amx-int8"))) static double mix_tdpbusd(long rounds)
+{
+    struct {
+        _Alignas(64) uint8_t palette;
+        uint8_t start, reserved[14];
+        uint16_t row_bytes[16];
+        uint8_t rows[16];
+    } shapes = {1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+    __asm__ volatile("" ::: "memory");
+    _tile_loadconfig(&shapes);
+    for (long r = 0; r < rounds; r++) {
+        _tile_dpbusd(0, 4, 6);
+        _tile_dpbusd(1, 4, 7);
+        _tile_dpbusd(2, 5, 6);
+        _tile_dpbusd(3, 5, 7);
+    }
+    _tile_release();
+    return 16384.0 * 4 * (double)rounds;
+}
+
 __attribute__((target("avx512f"))) static double mix_fma_512(long rounds)
 {
     enum { ACCUMULATORS = 24 };
@@ -132,6 +152,8 @@ static mix_fn *find_mix(const char *name)
         return mix_vpmaddubsw;
     if (strcmp(name, "vpdpbusd") == 0 && sp_isa_includes(SP_ISA_AVX512VNNI))
         return mix_vpdpbusd_512;
+    if (strcmp(name, "tdpbusd") == 0 && sp_isa_includes(SP_ISA_AMX))
+        return mix_tdpbusd;
     if (strcmp(name, "fma") == 0 && sp_isa_includes(SP_ISA_AVX512VNNI))
         return mix_fma_512;
     if (strcmp(name, "fma") == 0 && sp_isa_includes(SP_ISA_AVX2))

@@ -57,15 +57,18 @@ typedef struct {
 } sp_epilogue;
 
 /* Dense convolution, nhwc. weights: for each group its panels, each [k_padded / k_group][columns]
- * [k_group]: nr columns, the last panel of a group only those that are left, rounded up to 16. K
- * runs in the order (kernel_h, kernel_w, in_c / groups); fill is zero (packing.py). Padded taps
- * read x_zero_point. 64 values behind the epilogue's bias and multiplier must be readable. The
- * gemm_windows_s8 kernels take panels from sp_pack_windows instead. */
+ * [k_group]: nr columns (16 for tile registers), the last panel of a group only those that are
+ * left, rounded up to 16. K runs in the order (kernel_h, kernel_w, in_c / groups); fill is zero
+ * (packing.py). Padded taps read x_zero_point. 64 values behind the epilogue's bias and multiplier
+ * must be readable. The gemm_windows_s8 kernels take panels from sp_pack_windows instead. */
 typedef struct {
     sp_conv_shape shape;
     int ukernel; /* index for sp_ukernel */
     int x_zero_point;
     int k_padded;
+    int row_bytes; /* 0, or what each row of taps takes with its fill, where not K as a whole is
+                    * filled up: one group, dilation_w 1, k_padded = kernel_h * row_bytes. Only
+                    * where tile registers run it: csrc/conv_s8/tiled.h */
     const void *weights;
     const int64_t *panel_start; /* gemm_windows_s8: first byte of each panel; else NULL */
     const uint32_t *quad_place; /* NULL, or windows, none in int16, hold for activations up to 128,
@@ -625,5 +628,5 @@ void sp_run_timed(const sp_step *steps, int count, void *const *blocks, void *sc
 
 /* Peak rate of an instruction mix on this core, in 1e9 multiply-accumulates a second, measured
  * over about `seconds`: "vpmaddwd" (int16 pairs), "vpmaddubsw" (windows of eight), "vpdpbusd",
- * "fma". -1 where it cannot run. */
+ * "tdpbusd" (tile registers), "fma". -1 where it cannot run. */
 double sp_peak_gmacs(const char *mix, double seconds);

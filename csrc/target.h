@@ -37,9 +37,14 @@
 #define SP_PIN(v) __asm__ volatile("" : "+w"(v))
 #endif
 
+/* Tells the compiler that memory is read and written here. */
+#define SP_PIN_MEMORY __asm__ volatile("" ::: "memory")
+
 #define SP_TARGET_AVX2 SP_TARGET("avx2,fma")
 #define SP_TARGET_AVXVNNI SP_TARGET("avxvnni,avx2,fma")
 #define SP_TARGET_AVX512VNNI SP_TARGET("avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")
+#define SP_TARGET_AMX                                                                              \
+    SP_TARGET("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma")
 #define SP_TARGET_DOTPROD SP_TARGET("arch=armv8.2-a+dotprod")
 
 #endif

@@ -198,8 +198,8 @@ class Program:
 def peak_gmacs(mix: str, seconds: float = 0.2) -> float:
     """Peak rate of an instruction mix on this core, 1e9 multiply-accumulates a second.
 
-    mix: "vpmaddwd", "vpmaddubsw", "vpdpbusd" or "fma". Raises NativeError where this CPU cannot run
-    it.
+    mix: "vpmaddwd", "vpmaddubsw", "vpdpbusd", "tdpbusd" or "fma". Raises NativeError where this
+    CPU cannot run it.
     """
     rate: float = lib.sp_peak_gmacs(mix.encode(), seconds)
     if rate < 0:

@@ -126,11 +126,12 @@ def conv_s8(spec: fs.ConvS8, shapes: Sequence[Shape], layout: Layout, threads: i
     output = output_shape(spec, shapes)
     check_size(output, *shapes)
     spec = join_groups(spec)
-    packed = pack_product(spec)
+    packed = pack_product(spec, by_rows=fits_int32(spec))
     params = ffi.new("sp_conv_s8 *")
     fill_shape(params, spec.window, spec.groups, shapes[0], output)
     params.x_zero_point = spec.x_zero_point
     bias = folded_bias(spec.weight, spec.bias, spec.x_zero_point - packed.lowest)
+    params.row_bytes = packed.row_bytes
     keep = [*packed.fill(params), *fill_epilogue(params.epilogue, spec, bias)]
     return _step(
         spec, shapes, output, layout, threads, lib.SP_CONV_S8, params, lambda: packed.detail, keep

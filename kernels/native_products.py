@@ -39,13 +39,14 @@ MOST_SPEEDUP = 1.6  # of windows alone, if so many quads fit one as ever
 
 @record(frozen=True, slots=True)
 class PackedProduct:
-    """k_padded, panel_start, quad_place, lowest: see sp_conv_s8. use: an sp_window_use; None where
-    there are no windows.
+    """k_padded, row_bytes, panel_start, quad_place, lowest: see sp_conv_s8. use: an sp_window_use;
+    None where there are no windows.
     """
 
     ukernel: Ukernel
     weights: Array
     k_padded: int
+    row_bytes: int = 0
     panel_start: Array | None = None
     quad_place: Array | None = None
     lowest: int = 0
@@ -87,17 +88,40 @@ def _choose_gemm(weight_bytes: int, _isa: str) -> Ukernel:
     return next(k for k in native.ukernels("gemm_s8") if k.weight_bytes == weight_bytes)
 
 
-def pack_product(spec: ConvS8 | GemmS8) -> PackedProduct:
-    """Pack the weights for the fastest exact micro-kernel."""
+def pack_product(spec: ConvS8 | GemmS8, by_rows: bool = False) -> PackedProduct:
+    """Pack the weights for the fastest exact micro-kernel. by_rows: whether each row of taps may be
+    filled up to whole quads, which spares tile registers gathered patches."""
     rows = in_rows(spec)
     ukernel = choose_gemm(rows)
+    if by_rows and isinstance(spec, ConvS8) and _fills_rows(spec, ukernel):
+        row = rows.shape[2] // spec.window.kernel[0]
+        by_row = rows.reshape(*rows.shape[:2], -1, row)
+        filled = np.pad(by_row, ((0, 0), (0, 0), (0, 0), (0, -row % ukernel.k_group)))
+        row_bytes = filled.shape[3]
+        rows = filled.reshape(*rows.shape[:2], -1)
+    else:
+        row_bytes = 0
     if _windows_may_serve(ukernel):
         packed = _pack_best_windows(spec, rows)
         if packed.use.nanoseconds < _int16_nanoseconds(rows):
             return packed.product(rows.shape[2])
-    weights = packing.pack_panels(rows, ukernel.nr, ukernel.k_group)
+    weights = packing.pack_panels(rows, _columns_side_by_side(ukernel), ukernel.k_group)
     k_padded = packing.padded_k(rows.shape[2], ukernel.k_group)
-    return PackedProduct(ukernel, weights, k_padded)
+    return PackedProduct(ukernel, weights, k_padded, row_bytes)
+
+
+def _columns_side_by_side(ukernel: Ukernel) -> int:
+    """Of a panel: all, or those of a tile register."""
+    return COLUMN_GROUP if ukernel.isa == "amx" else ukernel.nr
+
+
+def _fills_rows(spec: ConvS8, ukernel: Ukernel) -> bool:
+    return (
+        ukernel.isa == "amx"
+        and spec.groups == 1
+        and spec.window.dilations[1] == 1
+        and spec.weight.shape[1] % ukernel.k_group != 0
+    )
 
 
 def _pack_best_windows(spec: ConvS8 | GemmS8, rows: Array) -> _PackedWindows:
@@ -222,7 +246,7 @@ class _PackedWindows:
         k_padded = packing.padded_k(k, self.ukernel.k_group)
         weights = memory.shrunk(self.space, self.used)
         return PackedProduct(
-            *(self.ukernel, weights, k_padded, self.start, self.quad_place),
+            *(self.ukernel, weights, k_padded, 0, self.start, self.quad_place),
             self.lowest or 0,
             self.use,
         )

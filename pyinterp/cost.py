@@ -18,6 +18,7 @@ from typing import Any
 from .cost_cache import any_costs, cache_file, read_costs
 from .cost_slab import slab_work
 from .cost_sparse import SPARSE_FORMATS, memory_seconds, sparse_macs
+from .cost_tiles import tile_macs
 from .kernels.conditions import is_depthwise
 from .kernels.grouped import COLUMN_GROUP, groups_to_join, round_up
 from .kernels.packing_winograd import count_tiles, transforms_in_runs
@@ -55,23 +56,24 @@ PIXEL_BYTES_PER_SECOND = 30e9  # of pixels that a kernel itself transposes, with
 
 # 1e9 multiply-accumulates a second, by the kernel's function, one column for each place where
 # kernels run: instruction sets of C, then the other backends. The work of sparse kernels is counted
-# in cost_sparse.py. Measured on one Zen 4 core, AVX2 on Zen 3, but for avxvnni and dotprod, which
+# in cost_sparse.py, that of tile registers in cost_tiles.py. Measured on one Zen 4 core, AVX2 on
+# Zen 3, AMX on Sapphire Rapids, but for avxvnni and dotprod, which
 # are guesses.
-PLACES = ("avx512vnni", "avxvnni", "avx2", "dotprod", "portable", "numba", "numpy")
+PLACES = ("amx", "avx512vnni", "avxvnni", "avx2", "dotprod", "portable", "numba", "numpy")
 GMACS = {
-    "conv_s8": (215, 200, 78, 60, 7, 40, 2),
-    "depthwise_s8": (60, 45, 40, 15, 4, 9, 2),
-    "grouped_s8": (50, 45, 45, 7, 4, 9, 2),
-    "winograd_s8": (400, 350, 320, 10, 10, 65, 2),
-    "gemm_s8": (215, 200, 78, 60, 7, 40, 2),
-    "conv_csr_s8": (100, 82, 82, 3, 3, 28, 2),
-    "pointwise_csr_s8": (100, 82, 82, 3, 3, 28, 2),
-    "gemm_csr_s8": (100, 82, 82, 3, 3, 28, 2),
-    "conv_block_s8": (118, 100, 95, 50, 1.5, 18, 2),
-    "conv_f32": (50, 45, 45, 14, 14, 12, 2),
-    "winograd_f32": (50, 45, 45, 14, 14, 2, 2),
-    "depthwise_f32": (20, 16, 16, 7, 7, 0.75, 2),  # what conv_f32 does with depthwise layers
-    "conv_csr_f32": (36, 33, 33, 6, 6, 14, 2),
+    "conv_s8": (3000, 215, 200, 78, 60, 7, 40, 2),
+    "depthwise_s8": (60, 60, 45, 40, 15, 4, 9, 2),
+    "grouped_s8": (50, 50, 45, 45, 7, 4, 9, 2),
+    "winograd_s8": (400, 400, 350, 320, 10, 10, 65, 2),
+    "gemm_s8": (3000, 215, 200, 78, 60, 7, 40, 2),
+    "conv_csr_s8": (100, 100, 82, 82, 3, 3, 28, 2),
+    "pointwise_csr_s8": (100, 100, 82, 82, 3, 3, 28, 2),
+    "gemm_csr_s8": (100, 100, 82, 82, 3, 3, 28, 2),
+    "conv_block_s8": (118, 118, 100, 95, 50, 1.5, 18, 2),
+    "conv_f32": (50, 50, 45, 45, 14, 14, 12, 2),
+    "winograd_f32": (50, 50, 45, 45, 14, 14, 2, 2),
+    "depthwise_f32": (20, 20, 16, 16, 7, 7, 0.75, 2),  # what conv_f32 does with depthwise layers
+    "conv_csr_f32": (36, 36, 33, 33, 6, 6, 14, 2),
     "reference": (2,) * len(PLACES),
 }
 # Kernels of DynamicConv make their sums as others do.
@@ -184,6 +186,8 @@ def estimate(kernel: Kernel, spec: Spec, shapes: Sequence[Shape], output: Shape)
             seconds += sum(sizes) / PIXEL_BYTES_PER_SECOND
     elif isinstance(spec, ConvF32) and operator == "conv_f32" and is_depthwise(spec):
         operator = "depthwise_f32"
+    elif isinstance(spec, (ConvS8, GemmS8)) and place == "amx" and operator in INTEGER_PRODUCTS:
+        work = tile_macs(spec, output)
     elif isinstance(spec, (ConvS8, ConvF32)) and operator in GROUPED_TAP_SECONDS:
         outputs = spec.weight.shape[0] // spec.groups
         work *= round_up(outputs, COLUMN_GROUP) / outputs
@@ -214,7 +218,7 @@ def _winograd_macs(spec: ConvS8, tiles: int, place: str) -> float:
     outputs, channels = spec.weight.shape[:2]
     columns = round_up(outputs, COLUMN_GROUP)
     products = WINOGRAD_TILE_MACS * channels * columns
-    wide = place == "avx512vnni"
+    wide = place in ("amx", "avx512vnni")
     each = WINOGRAD_CHANNEL_MACS_AVX512 if wide else WINOGRAD_CHANNEL_MACS
     return float(tiles * (products + each * (round_up(channels, WINOGRAD_VECTOR) + columns)))
 

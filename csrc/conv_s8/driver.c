@@ -8,6 +8,7 @@
 #include "gemm_s8/rows.h"
 #include "gemm_s8/windows.h"
 #include "operators.h"
+#include "tiled.h"
 
 struct job {
     const sp_conv_s8 *p;
@@ -102,6 +103,8 @@ static size_t left_bytes(const struct job *job, int rows)
 size_t sp_scratch_conv_s8(const void *params)
 {
     const sp_conv_s8 *p = params;
+    if (sp_tiled_serves(p))
+        return sp_scratch_tiled(p);
     struct job job = plan_job(p, 1);
     const int rows = waiting_rows(&job, job.pixels);
     const size_t patches = (size_t)rows * job.patch_stride + SP_PATCH_SLACK;
@@ -310,6 +313,10 @@ static void run_task(void *argument, int task, int thread)
 
 void sp_op_conv_s8(const void *params, const sp_context *context)
 {
+    if (sp_tiled_serves(params)) {
+        sp_tiled_conv_s8(params, context);
+        return;
+    }
     struct job job = plan_job(params, context->threads);
     job.context = context;
     sp_parallel(context->threads, job.split.blocks * job.split.ranges, run_task, &job);

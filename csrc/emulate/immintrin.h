@@ -10,6 +10,8 @@
 #include <simde/x86/fma.h>
 #include <simde/x86/avx512.h>
 
+#include "amx.h" /* which SIMDe does not have */
+
 #define _mm256_dpbusd_avx_epi32 simde_mm256_dpbusd_epi32
 #define _mm256_dpwssd_avx_epi32 simde_mm256_dpwssd_epi32
 

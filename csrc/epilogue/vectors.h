@@ -10,9 +10,11 @@
  *
  * The file defines: LANES (of a vector); `sums` and `reals`, vectors of int32 and float; `octets`,
  * four vectors' worth of uint8; load_sums, load_reals, add_sums, to_reals, add, multiply, minimum,
- * maximum, round_even, all_reals, all_sums; widen (LANES uint8 to sums); struct packer,
- * make_packer, pack, pack_lanes and store_parts (see there). */
-#include "copy_short.h"
+ * maximum, round_even, all_reals, all_sums; widen (LANES uint8 to sums) and widen_some (those below
+ * n; any n); struct packer, make_packer, pack, pack_lanes, store_parts and copy_some (see there).
+ */
+#include <string.h>
+
 #include "epilogue.h"
 
 enum { VECTORS = 4, BYTES = VECTORS * LANES };
@@ -69,15 +71,12 @@ SP_INLINE void scale_residual(const struct channels *c, struct place p, int pixe
                               sums minus_zero_point, reals multiplier, reals *real)
 {
     const int each = VECTORS / pixels;
-    uint8_t copy[BYTES] = {0};
     const int whole = c->count == each * LANES;
-    if (!whole)
-        for (int i = 0; i < pixels; i++)
-            sp_copy_short(copy + i * each * LANES, p.residual[i], c->count);
     SP_UNROLL for (int j = 0; j < VECTORS; j++)
     {
-        const uint8_t *r = whole ? p.residual[j / each] + j % each * LANES : copy + j * LANES;
-        const sums shifted = add_sums(widen(r), minus_zero_point);
+        const uint8_t *r = p.residual[j / each] + j % each * LANES;
+        const sums wide = whole ? widen(r) : widen_some(r, c->count - j % each * LANES);
+        const sums shifted = add_sums(wide, minus_zero_point);
         real[j] = multiply(to_reals(shifted), multiplier);
     }
 }
@@ -92,7 +91,7 @@ SP_INLINE void store(const struct channels *c, struct place p, int pixels, octet
     }
     memcpy(copy, &packed, BYTES);
     SP_UNROLL for (int i = 0; i < pixels; i++)
-        sp_copy_short(p.y[i], copy + i * each, SP_MIN(c->count, each));
+        copy_some(p.y[i], copy + i * each, SP_MIN(c->count, each));
 }
 
 /* rint, clamp: values between, in units of the conv's own output. */

@@ -3,6 +3,7 @@
 #ifndef SPARING_VECTORS_AVX2_H
 #define SPARING_VECTORS_AVX2_H
 
+#include "copy_short.h"
 #include "target.h"
 
 enum { LANES = 8 };
@@ -113,6 +114,16 @@ SP_INLINE void store_parts(uint8_t *const *y, int parts, octets packed)
         _mm_storeu_si128((__m128i *)y[1], _mm256_extracti128_si256(packed, 1));
     }
 }
+
+SP_INLINE sums widen_some(const uint8_t *x, int n)
+{
+    uint8_t copy[LANES] = {0};
+    sp_copy_short(copy, x, SP_MIN(n, LANES));
+    return widen(copy);
+}
+
+/* At most the bytes of `octets`. */
+SP_INLINE void copy_some(uint8_t *to, const uint8_t *from, int n) { sp_copy_short(to, from, n); }
 
 #include "vectors.h"
 

@@ -77,6 +77,22 @@ SP_INLINE void store_parts(uint8_t *const *y, int parts, octets packed)
     }
 }
 
+/* Lanes below n. */
+SP_INLINE __mmask64 first_lanes(int n) { return n > 0 ? ~0ULL >> (64 - n) : 0; }
+
+SP_INLINE sums widen_some(const uint8_t *x, int n)
+{
+    const __m512i bytes = _mm512_maskz_loadu_epi8(first_lanes(SP_MIN(n, LANES)), x);
+    return _mm512_cvtepu8_epi32(_mm512_castsi512_si128(bytes));
+}
+
+/* At most the bytes of `octets`. */
+SP_INLINE void copy_some(uint8_t *to, const uint8_t *from, int n)
+{
+    const __mmask64 first = first_lanes(n);
+    _mm512_mask_storeu_epi8(to, first, _mm512_maskz_loadu_epi8(first, from));
+}
+
 #include "vectors.h"
 
 #endif

@@ -8,15 +8,21 @@
 /* sum[i][j] = sum_k a[i][k] * w[k][j], i < rows, j < columns, modulo 2^32.
  *
  * a: activations, row i at a + i * a_stride bytes; uint8, or for k_group 2 uint8 widened to int16.
- * w: one packed panel, [k / k_group][columns rounded up to SP_COLUMN_GROUP][k_group], or for
- * gemm_windows_s8 chunks of windows.h. k: a positive multiple of k_group. columns: at most nr.
- * rows: any number; no others are read or written. sum: [rows][nr], of which columns beyond
- * `columns` may be written or not. */
+ * w: one packed panel, [k / k_group][columns rounded up to SP_COLUMN_GROUP][k_group], or such ones
+ * of SP_COLUMN_GROUP columns one after the other, or for gemm_windows_s8 chunks of windows.h. k: a
+ * positive multiple of k_group. columns: at most nr. rows: any number; no others are read or
+ * written. sum: [rows][nr], of which columns beyond `columns` may be written or not. */
 typedef void sp_gemm_s8_fn(const void *a, size_t a_stride, int rows, const void *w, int k,
                            int columns, int32_t *sum);
 
 /* Packed panels have nr columns, and the last one the rest, rounded up to this. */
 enum { SP_COLUMN_GROUP = 16 };
+
+/* Columns of a panel that are packed side by side: all, or those of a tile register. */
+SP_INLINE int sp_columns_side_by_side(const struct sp_ukernel_entry *kernel)
+{
+    return kernel->isa == SP_ISA_AMX ? SP_COLUMN_GROUP : kernel->nr;
+}
 
 /* Bytes of one activation as the micro-kernel reads it. */
 SP_INLINE int sp_activation_bytes(const struct sp_ukernel_entry *kernel)

@@ -36,7 +36,7 @@ static void test_conv(int ukernel, sp_conv_shape s, enum values kind, int varian
     const size_t pixels = out_elements(&s) / (size_t)s.out_c;
     uint8_t *wanted = expect_epilogue(&e, sum, residual, pixels, s.out_c);
     uint8_t *y = allocate(out_elements(&s));
-    sp_conv_s8 p = {s,     ukernel, zero_point, SP_ROUND_UP(k, 4), packed,
+    sp_conv_s8 p = {s,     ukernel, zero_point, SP_ROUND_UP(k, 4), 0, packed,
                     start, place,   lowest,     e.epilogue};
     run_step(SP_CONV_S8, &p, x, e.epilogue.residual_mode ? residual : NULL, y, threads);
     check_bytes(y, wanted, out_elements(&s));

@@ -1,7 +1,9 @@
 /* Integer products and dense convolutions of every gemm_s8 micro-kernel, against plain loops. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "checks.h"
+#include "conv_s8/tiled.h"
 
 /* Weights of the micro-kernel's type, the lowest value included. */
 static int16_t *draw_weights(const struct sp_ukernel_entry *kernel, size_t n, enum values kind)
@@ -35,6 +37,16 @@ static void test_gemm(int ukernel, int m, int n, int k, enum values kind, int th
     end_case();
 }
 
+/* Weights with each row of taps filled up to `row_bytes`. */
+static int16_t *fill_rows(const sp_conv_shape *s, const int16_t *w, int row_bytes)
+{
+    const int row = s->kernel_w * s->in_c, rows = s->out_c * s->kernel_h;
+    int16_t *filled = allocate((size_t)(rows * row_bytes) * sizeof *filled);
+    for (int i = 0; i < rows; i++)
+        memcpy(filled + i * row_bytes, w + i * row, (size_t)row * sizeof *w);
+    return filled;
+}
+
 static void test_conv(int ukernel, sp_conv_shape s, enum values kind, int variant, int threads)
 {
     const struct sp_ukernel_entry *kernel = &sp_ukernels[ukernel];
@@ -46,17 +58,25 @@ static void test_conv(int ukernel, sp_conv_shape s, enum values kind, int varian
     uint8_t *x = random_bytes(in_elements(&s), kind);
     uint8_t *residual = random_bytes(out_elements(&s), EVEN_VALUES);
     int16_t *w = draw_weights(kernel, (size_t)(s.out_c * k), kind);
-    void *packed = pack_panels(w, s.groups, s.out_c / s.groups, k, kernel);
     struct epilogue_case e = make_epilogue(s.out_c, k, w, zero_point, variant);
+    sp_conv_s8 p = {.shape = s, .ukernel = ukernel, .x_zero_point = zero_point};
+    p.epilogue = e.epilogue, p.k_padded = SP_ROUND_UP(k, kernel->k_group);
+    int16_t *filled = NULL;
+    if (variant % 3 != 0 && s.groups == 1 && s.dilation_w == 1 && sp_tiled_serves(&p)) {
+        p.row_bytes = SP_ROUND_UP(s.kernel_w * s.in_c, kernel->k_group);
+        p.k_padded = s.kernel_h * p.row_bytes;
+        filled = fill_rows(&s, w, p.row_bytes);
+    }
+    void *packed = pack_panels(filled ? filled : w, s.groups, s.out_c / s.groups,
+                               filled ? p.k_padded : k, kernel);
+    p.weights = packed;
     int32_t *sum = convolve(&s, x, w, zero_point);
     const size_t pixels = out_elements(&s) / (size_t)s.out_c;
     uint8_t *wanted = expect_epilogue(&e, sum, residual, pixels, s.out_c);
     uint8_t *y = allocate(out_elements(&s));
-    sp_conv_s8 p = {s,    ukernel, zero_point, SP_ROUND_UP(k, kernel->k_group), packed, NULL,
-                    NULL, 0,       e.epilogue};
     run_step(SP_CONV_S8, &p, x, e.epilogue.residual_mode ? residual : NULL, y, threads);
     check_bytes(y, wanted, out_elements(&s));
-    free(x), free(residual), free(w), free(packed), free(sum), free(wanted), free(y);
+    free(x), free(residual), free(w), free(filled), free(packed), free(sum), free(wanted), free(y);
     free_epilogue(&e);
     end_case();
 }
@@ -85,5 +105,14 @@ void test_products(int threads)
         test_conv(u, make_shape(9, 9, 12, 40, 4, (struct window){3, 1, 2, 2}), EVEN_VALUES, 5,
                   threads);
         test_conv(u, make_shape(1, 1, 7, 10, 1, same), EVEN_VALUES, 6, threads);
+        for (int i = 0; i < 12; i++) { /* images as wide as a tile and wider */
+            const struct window window = {1 + i % 4 * 2, 1 + i % 2, 1 + i % 5 / 4, i % 4};
+            test_conv(u, make_shape(3 + i % 3 * 9, 20 + 5 * i, 1 + i, columns[i % 8], 1, window),
+                      EVEN_VALUES, i, threads);
+        }
+        test_conv(u, make_shape(4, 30, 16, 40, 2, same), END_VALUES, 1, threads);
+        test_conv(u, make_shape(4, 30, 12, 6, 2, (struct window){3, 2, 2, 2}), EVEN_VALUES, 2,
+                  threads);
+        test_conv(u, make_shape(40, 70, 68, 20, 1, same), EVEN_VALUES, 4, threads); /* blocks */
     }
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "checks.h"
+#include "gemm_s8/gemm_s8.h"
 
 /* ---- cases ---- */
 
@@ -193,8 +194,8 @@ void *pack_panels(const int16_t *w, int groups, int columns, int k,
     char *packed = allocate((size_t)(groups * padded * k_padded * bytes));
     for (int i = 0; i < groups * columns * k; i++) {
         const int group = i / (columns * k), column = i / k % columns, at = i % k;
-        const int panel = column / kernel->nr * kernel->nr; /* its first column */
-        const int width = SP_MIN(kernel->nr, padded - panel);
+        const int side = sp_columns_side_by_side(kernel), panel = column / side * side;
+        const int width = SP_MIN(side, padded - panel);
         const int to = (group * padded + panel) * k_padded + at / kg * kg * width +
                        (column - panel) * kg + at % kg;
         if (bytes == 1)
