@@ -9,6 +9,10 @@ SP_TARGET_AMX
 #include "gemm_s8/tile_amx.h"
 
 enum { SQUARE = 2, TALL = 4 }; /* tiles of rows in a block */
+enum {
+    GROUP = 4 /* blocks */,
+    PIECE_BYTES = 40 * 1024 /* weights of 32 channels: of an L1 cache */
+};
 
 /* Tiles of sums [tile][TILE][PANEL_COLUMNS], and which pixels they are. */
 struct sums_of_block {
@@ -35,7 +39,7 @@ struct panel {
     int height;     /* of a tile of rows */
     int row_tiles;  /* of a row of pixels */
     int tile_total; /* of all rows */
-    _Alignas(64) int32_t sums[2 * TALL * TILE * PANEL_COLUMNS];
+    _Alignas(64) int32_t sums[SP_MAX(2 * TALL, GROUP * SQUARE) * TILE * PANEL_COLUMNS];
 };
 
 /* Pixels that share the epilogue's four vectors. */
@@ -109,6 +113,11 @@ static void finish_tiles(const struct panel *p, const struct sums_of_block *bloc
         p->finish(p, block->sum + tile * TILE * PANEL_COLUMNS, block->pixel[tile], p->height);
 }
 
+SP_INLINE size_t find_tap(const struct sp_tiled_block *b, int i)
+{
+    return (size_t)(i / b->taps) * b->tap_row_pitch + (size_t)(i % b->taps) * b->tap_pitch;
+}
+
 /* The first pixel of a tile. */
 SP_INLINE int find_tile(const struct panel *p, int i, const uint8_t **a)
 {
@@ -118,33 +127,43 @@ SP_INLINE int find_tile(const struct panel *p, int i, const uint8_t **a)
     return y * b->width + x;
 }
 
-/* Two tiles of pixels by up to 32 channels. */
+/* Taps of K: from `begin` to the one before `end`. */
+struct piece {
+    int begin, end;
+};
+
+/* What some taps give to two tiles of pixels and up to 32 channels, added to what is there but for
+ * the first. w: of the first tap. */
 SP_INLINE void sum_square(const struct panel *p, int right, const uint8_t *const *a,
-                          const int8_t *w, int first_column, struct sums_of_block *to)
+                          const int8_t *w, int first_column, struct piece piece,
+                          struct sums_of_block *to)
 {
     const struct sp_tiled_block *b = p->block;
     const size_t next_w = (size_t)p->k * TILE, a_stride = b->pixel_pitch;
     const int lower = to->tiles > 1, whole = b->tap_bytes % TILE_BYTES == 0;
-    clear_square(lower, right);
-    for (int i = 0; i < b->tap_rows; i++)
-        for (int j = 0; j < b->taps; j++) {
-            const size_t tap = (size_t)i * b->tap_row_pitch + (size_t)j * b->tap_pitch;
-            const uint8_t *upper_a = a[0] + tap, *lower_a = a[1] + tap;
-            int left = b->tap_bytes;
-            for (; left >= TILE_BYTES; left -= TILE_BYTES) {
-                if (whole)
-                    SP_ADD_SQUARE(4, 5, 6, 7, upper_a, lower_a, a_stride, w, next_w);
-                else
-                    SP_ADD_SQUARE(4, 4, 6, 6, upper_a, lower_a, a_stride, w, next_w);
-                upper_a += TILE_BYTES, lower_a += TILE_BYTES, w += TILE * TILE_BYTES;
-            }
-            if (left > 0) {
-                SP_ADD_SQUARE(5, 5, 7, 7, upper_a, lower_a, a_stride, w, next_w);
-                w += left / 4 * TILE_BYTES;
-            }
+    int32_t *upper_sum = to->sum + first_column, *lower_sum = upper_sum + TILE * PANEL_COLUMNS;
+    if (piece.begin == 0)
+        clear_square(lower, right);
+    else
+        load_square(lower, right, upper_sum, lower_sum);
+    w += piece.begin * b->tap_bytes * TILE;
+    for (int i = piece.begin; i < piece.end; i++) {
+        const size_t tap = find_tap(b, i);
+        const uint8_t *upper_a = a[0] + tap, *lower_a = a[1] + tap;
+        int left = b->tap_bytes;
+        for (; left >= TILE_BYTES; left -= TILE_BYTES) {
+            if (whole)
+                SP_ADD_SQUARE(4, 5, 6, 7, upper_a, lower_a, a_stride, w, next_w);
+            else
+                SP_ADD_SQUARE(4, 4, 6, 6, upper_a, lower_a, a_stride, w, next_w);
+            upper_a += TILE_BYTES, lower_a += TILE_BYTES, w += TILE * TILE_BYTES;
         }
-    int32_t *sum = to->sum + first_column;
-    store_square(lower, right, sum, sum + TILE * PANEL_COLUMNS);
+        if (left > 0) {
+            SP_ADD_SQUARE(5, 5, 7, 7, upper_a, lower_a, a_stride, w, next_w);
+            w += left / 4 * TILE_BYTES;
+        }
+    }
+    store_square(lower, right, upper_sum, lower_sum);
 }
 
 /* Three or four tiles of pixels by 16 channels. */
@@ -157,21 +176,20 @@ SP_INLINE void sum_tall(const struct panel *p, const uint8_t *const *a, const in
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    for (int i = 0; i < b->tap_rows; i++)
-        for (int j = 0; j < b->taps; j++) {
-            const size_t tap = (size_t)i * b->tap_row_pitch + (size_t)j * b->tap_pitch;
-            const uint8_t *at[TALL] = {a[0] + tap, a[1] + tap, a[2] + tap, a[3] + tap};
-            int left = b->tap_bytes;
-            for (; left >= TILE_BYTES; left -= TILE_BYTES) {
-                SP_ADD_COLUMN(4, 6, at, a_stride, w, to->tiles);
-                at[0] += TILE_BYTES, at[1] += TILE_BYTES, at[2] += TILE_BYTES, at[3] += TILE_BYTES;
-                w += TILE * TILE_BYTES;
-            }
-            if (left > 0) {
-                SP_ADD_COLUMN(5, 7, at, a_stride, w, to->tiles);
-                w += left / 4 * TILE_BYTES;
-            }
+    for (int i = 0; i < b->tap_rows * b->taps; i++) {
+        const size_t tap = find_tap(b, i);
+        const uint8_t *at[TALL] = {a[0] + tap, a[1] + tap, a[2] + tap, a[3] + tap};
+        int left = b->tap_bytes;
+        for (; left >= TILE_BYTES; left -= TILE_BYTES) {
+            SP_ADD_COLUMN(4, 6, at, a_stride, w, to->tiles);
+            at[0] += TILE_BYTES, at[1] += TILE_BYTES, at[2] += TILE_BYTES, at[3] += TILE_BYTES;
+            w += TILE * TILE_BYTES;
         }
+        if (left > 0) {
+            SP_ADD_COLUMN(5, 7, at, a_stride, w, to->tiles);
+            w += left / 4 * TILE_BYTES;
+        }
+    }
     int32_t *sum = to->sum + first_column;
     _tile_stored(0, sum, stride);
     _tile_stored(1, sum + TILE * PANEL_COLUMNS, stride);
@@ -179,25 +197,45 @@ SP_INLINE void sum_tall(const struct panel *p, const uint8_t *const *a, const in
     _tile_stored(3, sum + 3 * TILE * PANEL_COLUMNS, stride);
 }
 
-/* All columns of the tiles from `first` on. */
-static void sum_block(const struct panel *p, int first, int most, struct sums_of_block *to)
+/* `most` tiles from `first` on, the last one again where there are fewer. */
+static void find_tiles(const struct panel *p, int first, int most, struct sums_of_block *to,
+                       const uint8_t **a)
 {
-    const uint8_t *a[TALL];
     to->tiles = SP_MIN(most, p->tile_total - first);
     for (int i = 0; i < most; i++)
         to->pixel[i] = find_tile(p, SP_MIN(first + i, p->tile_total - 1), &a[i]);
-    for (int tile = 0; tile < p->tiles; tile++) {
-        const int8_t *w = p->w + tile * TILE * p->k;
-        if (most == TALL)
-            sum_tall(p, a, w, tile * TILE, to);
-        else if (tile + 1 < p->tiles)
-            sum_square(p, 1, a, w, tile++ * TILE, to);
-        else
-            sum_square(p, 0, a, w, tile * TILE, to);
-    }
 }
 
-static void run_panel(struct panel *p)
+/* A tile of columns, or where there are two, both; returns how many. */
+static int sum_columns(const struct panel *p, int tile, const uint8_t *const *a, struct piece piece,
+                       struct sums_of_block *to)
+{
+    const int8_t *w = p->w + tile * TILE * p->k;
+    if (tile + 1 == p->tiles) {
+        sum_square(p, 0, a, w, tile * TILE, piece, to);
+        return 1;
+    }
+    sum_square(p, 1, a, w, tile * TILE, piece, to);
+    return 2;
+}
+
+/* All columns of the tiles from `first` on. */
+static void sum_block(const struct panel *p, int first, int most, struct sums_of_block *to)
+{
+    const struct piece all = {0, p->block->tap_rows * p->block->taps};
+    const uint8_t *a[TALL];
+    find_tiles(p, first, most, to, a);
+    for (int tile = 0; tile < p->tiles;)
+        if (most == TALL) {
+            sum_tall(p, a, p->w + tile * TILE * p->k, tile * TILE, to);
+            tile++;
+        } else {
+            tile += sum_columns(p, tile, a, all, to);
+        }
+}
+
+/* Block by block. */
+static void run_blocks(struct panel *p)
 {
     struct sums_of_block blocks[2], *now = &blocks[0], *before = &blocks[1];
     /* Few pixels read weights that come from afar once, instead of activations. */
@@ -211,6 +249,38 @@ static void run_panel(struct panel *p)
         now = before, before = done;
     }
     finish_tiles(p, before);
+}
+
+/* So many blocks at a time, for each part of K: its weights are in the L1 cache from the second
+ * block on. */
+static void run_pieces(struct panel *p, int taps)
+{
+    const int all = p->block->tap_rows * p->block->taps;
+    for (int first = 0; first < p->tile_total; first += GROUP * SQUARE) {
+        struct sums_of_block blocks[GROUP];
+        const uint8_t *a[GROUP][SQUARE];
+        const int left = (p->tile_total - first + SQUARE - 1) / SQUARE, count = SP_MIN(left, GROUP);
+        for (int i = 0; i < count; i++) {
+            blocks[i].sum = p->sums + i * SQUARE * TILE * PANEL_COLUMNS;
+            find_tiles(p, first + i * SQUARE, SQUARE, &blocks[i], a[i]);
+        }
+        for (int tile = 0; tile < p->tiles; tile += 2)
+            for (int tap = 0; tap < all; tap += taps)
+                for (int i = 0; i < count; i++)
+                    sum_columns(p, tile, a[i], (struct piece){tap, SP_MIN(tap + taps, all)},
+                                &blocks[i]);
+        for (int i = 0; i < count; i++)
+            finish_tiles(p, &blocks[i]);
+    }
+}
+
+static void run_panel(struct panel *p)
+{
+    const int taps = SP_MAX(1, PIECE_BYTES / (2 * TILE * p->block->tap_bytes));
+    if (p->tile_total > TALL && taps < p->block->tap_rows * p->block->taps)
+        run_pieces(p, taps);
+    else
+        run_blocks(p);
 }
 
 void sp_tiled_amx(const sp_epilogue *e, const struct sp_rows *results,

@@ -90,6 +90,19 @@ SP_INLINE void clear_square(int lower, int right)
         _tile_zero(3);
 }
 
+/* From where store_square put them. */
+SP_INLINE void load_square(int lower, int right, const int32_t *upper_sum, const int32_t *lower_sum)
+{
+    const size_t stride = PANEL_COLUMNS * sizeof *upper_sum;
+    _tile_loadd(0, upper_sum, stride);
+    if (right)
+        _tile_loadd(1, upper_sum + TILE, stride);
+    if (lower)
+        _tile_loadd(2, lower_sum, stride);
+    if (lower && right)
+        _tile_loadd(3, lower_sum + TILE, stride);
+}
+
 /* To rows of PANEL_COLUMNS sums; lower_sum: of the second tile of rows. */
 SP_INLINE void store_square(int lower, int right, int32_t *upper_sum, int32_t *lower_sum)
 {

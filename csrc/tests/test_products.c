@@ -114,5 +114,6 @@ void test_products(int threads)
         test_conv(u, make_shape(4, 30, 12, 6, 2, (struct window){3, 2, 2, 2}), EVEN_VALUES, 2,
                   threads);
         test_conv(u, make_shape(40, 70, 68, 20, 1, same), EVEN_VALUES, 4, threads); /* blocks */
+        test_conv(u, make_shape(7, 20, 160, 40, 1, same), END_VALUES, 7, threads);  /* parts of K */
     }
 }
