@@ -25,6 +25,7 @@ struct job {
     const sp_conv_s8 *p;
     const sp_context *context;
     const struct sp_ukernel_entry *kernel;
+    sp_tiled_fn *run;
     enum source source;
     int linear; /* pixels of all images are one row */
     /* What blocks divide: rows of pixels of each image; where they are linear, pixels */
@@ -103,10 +104,22 @@ static void split_tasks(struct job *job, int threads)
         job->ranges = SP_MIN(workers, job->panels);
 }
 
+/* NULL where the instruction set has no tile registers, or the epilogue's values may be too large.
+ */
+static sp_tiled_fn *find_kernel(const sp_conv_s8 *p)
+{
+#ifdef SP_X86
+    if (sp_ukernels[p->ukernel].isa == SP_ISA_AMX && p->epilogue.fits)
+        return sp_tiled_amx;
+#endif
+    (void)p;
+    return NULL;
+}
+
 static struct job plan_job(const sp_conv_s8 *p, int threads)
 {
     const sp_conv_shape *s = &p->shape;
-    struct job job = {.p = p, .kernel = &sp_ukernels[p->ukernel]};
+    struct job job = {.p = p, .kernel = &sp_ukernels[p->ukernel], .run = find_kernel(p)};
     const int pointwise = is_pointwise(s);
     job.source = find_source(p, pointwise);
     job.linear = (pointwise && job.source == IN_PLACE) || job.source == GATHERED;
@@ -127,15 +140,7 @@ static struct job plan_job(const sp_conv_s8 *p, int threads)
     return job;
 }
 
-int sp_tiled_serves(const sp_conv_s8 *p)
-{
-#ifdef SP_X86
-    return sp_ukernels[p->ukernel].isa == SP_ISA_AMX && p->epilogue.fits;
-#else
-    (void)p;
-    return 0;
-#endif
-}
+int sp_tiled_serves(const sp_conv_s8 *p) { return find_kernel(p) != NULL; }
 
 size_t sp_scratch_tiled(const sp_conv_s8 *p)
 {
@@ -276,8 +281,8 @@ static void run_task(void *argument, int task, int thread)
             own.first += group * (s->in_c / s->groups);
         const struct sp_rows results =
             find_results(job, pixel, units * job->unit_pixels, group * job->group_columns);
-        sp_tiled_amx(&job->p->epilogue, &results, &own, &panels, SP_MAX(begin - before, 0),
-                     SP_MIN(end - before, job->group_panels));
+        job->run(&job->p->epilogue, &results, &own, &panels, SP_MAX(begin - before, 0),
+                 SP_MIN(end - before, job->group_panels));
     }
 }
 
