@@ -190,7 +190,7 @@ void sp_conv_s8_fused_avx2(const sp_epilogue *e, const struct sp_rows *rows, con
         .x_stride = a_stride,
         .y_stride = rows->stride,
         .mode = e->residual_mode,
-        .whole_range = range.zero_point == 0 && range.lo == 0 && range.hi == UINT8_MAX,
+        .whole_range = sp_is_whole_range(range),
     };
     load_constants(e, rows, &p);
     const uint8_t *residual = rows->residual ? rows->residual : rows->y; /* then it is not read */

@@ -34,12 +34,13 @@ struct panel {
     struct sp_rows results;
     finish_fn *finish;
     const int8_t *w;
+    int whole_range; /* of the output */
     int k;
     int tiles;      /* of columns */
     int height;     /* of a tile of rows */
     int row_tiles;  /* of a row of pixels */
     int tile_total; /* of all rows */
-    _Alignas(64) int32_t sums[SP_MAX(2 * TALL, GROUP * SQUARE) * TILE * PANEL_COLUMNS];
+    _Alignas(64) int32_t sums[SP_MAX(2 * TALL, GROUP *SQUARE) * TILE * PANEL_COLUMNS];
 };
 
 /* Pixels that share the epilogue's four vectors. */
@@ -47,19 +48,19 @@ SP_INLINE int pixels_of(int tiles) { return tiles == 1 ? 4 : tiles == 2 ? 2 : 1;
 
 SP_INLINE void finish_group(const struct constants *k, const struct channels *c,
                             const struct sp_rows *results, const int32_t *sum, int pixel,
-                            int pixels, int left, int mode)
+                            int pixels, int left, int mode, int fits)
 {
     const int each = VECTORS / pixels;
     const struct place place = find_pixels(results, c, pixel, pixels, left);
     sums four[VECTORS]; /* rows that do not exist repeat the last one that does */
     SP_UNROLL for (int j = 0; j < VECTORS; j++) four[j] =
         load_sums(sum + SP_MIN(j / each, left - 1) * PANEL_COLUMNS + j % each * LANES);
-    finish_totals(k, c, place, pixels, mode, 1, four);
+    finish_totals(k, c, place, pixels, mode, fits, four);
 }
 
 /* count: of the panel's channels, or 0 where they do not fill whole vectors. */
-SP_INLINE void finish_pixels(const struct panel *p, const int32_t *sum, int pixel, int rows,
-                             int tiles, int count, int mode)
+SP_INLINE void finish_pixels_as(const struct panel *p, const int32_t *sum, int pixel, int rows,
+                                int tiles, int count, int mode, int fits)
 {
     const int pixels = pixels_of(tiles);
     /* Copies, since what is stored may be anywhere as far as the compiler knows. */
@@ -69,9 +70,18 @@ SP_INLINE void finish_pixels(const struct panel *p, const int32_t *sum, int pixe
     if (count)
         channels.count = count; /* known here, so that no code for fewer stands between */
     for (; rows >= pixels; rows -= pixels, pixel += pixels, sum += pixels * PANEL_COLUMNS)
-        finish_group(&constants, &channels, &results, sum, pixel, pixels, pixels, mode);
+        finish_group(&constants, &channels, &results, sum, pixel, pixels, pixels, mode, fits);
     if (rows > 0)
-        finish_group(&constants, &channels, &results, sum, pixel, pixels, rows, mode);
+        finish_group(&constants, &channels, &results, sum, pixel, pixels, rows, mode, fits);
+}
+
+SP_INLINE void finish_pixels(const struct panel *p, const int32_t *sum, int pixel, int rows,
+                             int tiles, int count, int mode)
+{
+    if (p->whole_range)
+        finish_pixels_as(p, sum, pixel, rows, tiles, count, mode, SP_WHOLE_RANGE);
+    else
+        finish_pixels_as(p, sum, pixel, rows, tiles, count, mode, 1);
 }
 
 /* One function for each width and mode: compiled apart, the epilogue has all registers. */
@@ -289,6 +299,7 @@ void sp_tiled_amx(const sp_epilogue *e, const struct sp_rows *results,
 {
     struct panel p;
     p.constants = make_constants(e);
+    p.whole_range = sp_is_whole_range(e->output);
     p.block = block, p.k = panels->k;
     p.height = tile_height(block->width);
     p.row_tiles = tiles_of(block->width);

@@ -8,6 +8,14 @@
 /* Values behind the last one that vectors may read (and ignore): of sums, biases, multipliers. */
 enum { SP_EPILOGUE_SLACK = 64 };
 
+/* How values of an output fit, beside sp_epilogue.fits: they do, and it has zero point 0 and all of
+ * 0 to 255, to which packing saturates. */
+enum { SP_WHOLE_RANGE = 2 };
+SP_INLINE int sp_is_whole_range(sp_range r)
+{
+    return r.zero_point == 0 && r.lo == 0 && r.hi == UINT8_MAX;
+}
+
 /* A block of pixels and of neighbouring output channels. */
 struct sp_rows {
     const int32_t *sum; /* [rows][sum_stride] and the slack, without the bias */

@@ -2,6 +2,7 @@
 #ifndef SPARING_VECTORS_AVX512_H
 #define SPARING_VECTORS_AVX512_H
 
+#include "epilogue.h"
 #include "target.h"
 
 enum { LANES = 16 };
@@ -43,12 +44,15 @@ SP_INLINE struct packer make_packer(sp_range r)
     };
 }
 
-/* Packing works within 128-bit lanes: a lane of the result holds that lane of each vector. */
+/* Packing works within 128-bit lanes: a lane of the result holds that lane of each vector. fits: of
+ * the epilogue, or SP_WHOLE_RANGE. */
 SP_INLINE octets pack_lanes(const reals *real, const struct packer *r, int fits)
 {
     __m512i q[4];
     SP_UNROLL for (int j = 0; j < 4; j++) q[j] =
         _mm512_cvtps_epi32(fits ? real[j] : minimum(real[j], r->high));
+    if (fits == SP_WHOLE_RANGE)
+        return _mm512_packus_epi16(_mm512_packs_epi32(q[0], q[1]), _mm512_packs_epi32(q[2], q[3]));
     const __m512i a = _mm512_adds_epi16(_mm512_packs_epi32(q[0], q[1]), r->zero_point);
     const __m512i b = _mm512_adds_epi16(_mm512_packs_epi32(q[2], q[3]), r->zero_point);
     const __m512i packed = _mm512_packus_epi16(a, b);
