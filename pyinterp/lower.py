@@ -20,6 +20,7 @@ from .lower_channels import fuse_selections
 from .lower_dynamic import dynamic_input, dynamic_layer
 from .lower_float import FloatMatcher
 from .lower_integer import IntegerMatcher
+from .lower_signals import join_views
 from .lower_values import stored_name
 from .lowered import Lowered, Operation, ReferenceOp, View
 from .model import Model, Node
@@ -64,6 +65,7 @@ class _Lowering:
             self._shift_raw(name)
         operations = tuple(reversed(self.backward))
         values = self._value_specs(inputs, operations)
+        operations = join_views(operations, values, outputs)
         operations = fuse_selections(operations, values, outputs)
         made = {*inputs, *(name for operation in operations for name in operation.outputs)}
         values = {name: spec for name, spec in values.items() if name in made}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .lower_channels import SLICES, picked_channels
 from .lower_pointwise import reduces_space
+from .lower_signals import image_of, on_images
 from .lower_values import Operand, QuantizedValues, Target, ratio, rescale
 from .lowered import Operation, ReferenceOp, View, Work
 from .model import Node
@@ -63,33 +64,29 @@ def move(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | No
 
 def max_pool(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | None:
     x, shape = v.operand(core.inputs[0]), v.graph.facts.shapes[core.inputs[0]]
-    if x is None or len(shape) != 4 or len([n for n in core.outputs if n]) != 1:
+    if x is None or image_of(shape) is None or len([n for n in core.outputs if n]) != 1:
         return None
-    return then_rescale(v, target, x, MaxPoolS8(pool_window(core, shape[2:])), core.label)
+    pooled = then_rescale(v, target, x, MaxPoolS8(pool_window(core, shape[2:])), core.label)
+    return on_images(shape, v.graph.facts.shapes[core.outputs[0]], pooled)
 
 
 def average_pool(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | None:
     x, shape = v.operand(core.inputs[0]), v.graph.facts.shapes[core.inputs[0]]
-    if x is None or len(shape) != 4:
+    image = image_of(shape)
+    if x is None or image is None:
         return None
     if core.op_type == "AveragePool":
         window = pool_window(core, shape[2:])
     else:
-        window = Window((shape[2], shape[3]))
+        window = Window((image[2], image[3]))
         if core.op_type == "ReduceMean" and not reduces_space(v.graph, core):
             return None
     include = bool(core.attributes.get("count_include_pad", 0))
     y_scale, taps = target.parameters.scale, window.kernel[0] * window.kernel[1]
     check_scales(x.scale / (y_scale * taps), core, ", multiplier")
     spec = AveragePoolS8(window, include, x.scale, x.zero_point, y_scale, v.range(target))
-    output, wanted = v.stored(target), v.graph.facts.shapes[core.outputs[0]]
-    if len(wanted) == 4:
-        return [Operation(core.label, spec, (x.name,), (output,))]
-    pooled = f"{output}:4d"
-    return [
-        Operation(core.label, spec, (x.name,), (pooled,)),
-        Operation(core.label, View(wanted), (pooled,), (output,)),
-    ]
+    pooled = Operation(core.label, spec, (x.name,), (v.stored(target),))
+    return on_images(shape, v.graph.facts.shapes[core.outputs[0]], [pooled])
 
 
 def mul(v: QuantizedValues, target: Target, core: Node) -> list[Operation] | None:

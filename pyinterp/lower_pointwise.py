@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from .graph_index import GraphIndex
-from .lowered import Operation, View
+from .lower_signals import image_of, on_images
+from .lowered import Operation
 from .model import Node
 from .ops.fused_spec import (
     F32,
@@ -25,22 +26,24 @@ HARD_SWISH = ActivationF32("hard_swish", float(np.float32(1 / 6)), 0.5)
 
 
 def reduces_space(graph: GraphIndex, node: Node) -> bool:
-    """Whether a ReduceMean of [N, C, H, W] runs over height and width."""
+    """Whether a ReduceMean of [N, C, H, W] or [N, C, L] runs over all axes behind the channels."""
+    rank = len(graph.facts.shapes[node.inputs[0]])
     axes = np.asarray(node.attributes.get("axes", ()))
     if not axes.size and len(node.inputs) > 1 and node.inputs[1]:
         given = graph.constant(node.inputs[1])
         axes = axes if given is None else given
-    return sorted(int(a) % 4 for a in axes) == [2, 3]
+    return sorted(int(a) % rank for a in axes) == list(range(2, rank))
 
 
 def float_pool(graph: GraphIndex, node: Node) -> list[Operation] | None:
-    """A pooling of float images; None for other operators, ranks and types."""
+    """A pooling of float images or signals; None for other operators, ranks and types."""
     facts, x = graph.facts, node.inputs[0] if node.inputs else ""
     shape = facts.shapes.get(x, ())
-    if len(shape) != 4 or facts.dtypes[x] != np.float32 or any(node.outputs[1:]):
+    image = image_of(shape)
+    if image is None or facts.dtypes[x] != np.float32 or any(node.outputs[1:]):
         return None
     spec: MaxPoolF32 | AveragePoolF32
-    whole = Window((shape[2], shape[3]))
+    whole = Window((image[2], image[3]))
     if node.op_type == "MaxPool":
         spec = MaxPoolF32(pool_window(node, shape[2:]))
     elif node.op_type == "GlobalMaxPool":
@@ -55,14 +58,8 @@ def float_pool(graph: GraphIndex, node: Node) -> list[Operation] | None:
     else:
         return None
     output = node.outputs[0]
-    wanted = facts.shapes[output]
-    if len(wanted) == 4:
-        return [Operation(node.label, spec, (x,), (output,))]
-    pooled = f"{output}:4d"
-    return [
-        Operation(node.label, spec, (x,), (pooled,)),
-        Operation(node.label, View(wanted), (pooled,), (output,)),
-    ]
+    pooled = Operation(node.label, spec, (x,), (output,))
+    return on_images(shape, facts.shapes[output], [pooled])
 
 
 def float_pointwise(graph: GraphIndex, last: Node) -> list[Operation] | None:

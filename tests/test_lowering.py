@@ -310,3 +310,39 @@ def test_a_table_outside_its_quantizers_range_is_refused() -> None:
     wrong = model.replace(tables={"y.q": np.full(256, 255, np.uint8)})
     with pytest.raises(ModelError, match=r"table of 'y\.q'"):
         lowered(wrong)
+
+
+def test_poolings_of_signals_run_as_those_of_images_of_one_row() -> None:
+    for name, attributes in (
+        ("MaxPool", {"kernel_shape": [3], "strides": [2], "pads": [1, 0]}),
+        ("AveragePool", {"kernel_shape": [4], "pads": [1, 2], "count_include_pad": 1}),
+        ("GlobalAveragePool", {}),
+        ("ReduceMean", {"axes": [-1], "keepdims": 0}),
+    ):
+        b = QdqBuilder()
+        pooled = b.add(name, [b.quantize("input", "x")], "pool", **attributes)
+        rank = 2 if attributes.get("keepdims") == 0 else 3
+        model = b.model(("n", 4, 11), b.quantize(pooled, "y"), rank=rank)
+        kernel = "MaxPoolS8" if name == "MaxPool" else "AveragePoolS8"
+        assert operators(model) == ["Quantize", "View", kernel, "View", "Dequantize"]
+        assert_same_meaning(model, ONE_QUANTUM)
+
+
+def test_layers_of_signals_follow_each_other_without_views() -> None:
+    b = QdqBuilder()
+    y = b.quantize(b.q_conv(b.quantize("input", "x"), "first", (6, 4, 3)), "y")
+    y = b.quantize(b.add("MaxPool", [y], "pool", kernel_shape=[2], strides=[2]), "z")
+    model = b.model(("n", 4, 11), b.quantize(b.q_conv(y, "second", (5, 6, 2)), "out"), rank=3)
+    names = ["Quantize", "View", "ConvS8", "MaxPoolS8", "ConvS8", "View", "Dequantize"]
+    assert operators(model) == names
+    assert_same_meaning(model, ONE_QUANTUM)
+
+
+def test_poolings_of_float_signals_have_kernels() -> None:
+    b = QdqBuilder()
+    x = b.add("MaxPool", ["input"], "max", kernel_shape=[3], strides=[2], pads=[1, 1])
+    x = b.add("AveragePool", [x], "mean", kernel_shape=[2])
+    model = b.model(("n", 4, 11), b.add("GlobalAveragePool", [x], "all"), rank=3)
+    names = ["View", "MaxPoolF32", "AveragePoolF32", "AveragePoolF32", "View"]
+    assert operators(model) == names
+    assert_same_meaning(model, 1e-5)
