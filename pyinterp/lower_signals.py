@@ -44,6 +44,9 @@ def join_views(
 
     Views fix the order of bytes, so that such a pair between two layers costs two transpositions.
     """
+    operations = tuple(operations)
+    if sum(isinstance(operation.work, View) for operation in operations) < 2:
+        return operations
     source: dict[str, str] = {}  # of what each view shows
     same: dict[str, str] = {}  # value -> the earlier value that it equals
     kept: list[Operation] = []
