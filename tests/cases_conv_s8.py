@@ -79,6 +79,9 @@ def _windows() -> list[Case]:
         conv_s8("20 wide, 5x5 of 3 channels", (1, 3, 7, 20), 33, (5, 5), pads=(2, 2, 2, 2)),
         conv_s8("24 wide, 1x1 of 7 channels", (2, 7, 3, 24), 24, (1, 1), x_zp=200),
         conv_s8("19 wide, large K", (1, 160, 7, 19), 70, pads=(1, 1, 1, 1), residual="quantized"),
+        conv_s8(
+            "3x1, padding alone", (1, 5, 9, 1), 8, (3, 1), strides=(2, 3), pads=(1, 2, 0, 0), x_zp=7
+        ),
         conv_s8("13 wide, dilated", (1, 12, 9, 17), 17, dilations=(2, 2), x_zp=9),
     ]
 

@@ -160,8 +160,10 @@ static void copy_padded(const struct job *job, const uint8_t *image, int first_y
     const sp_conv_shape *s = &job->p->shape;
     const int zero = job->p->x_zero_point;
     const size_t pixel = job->column_bytes, row_bytes = (size_t)job->padded_w * pixel;
-    const size_t left = (size_t)s->pad_left * pixel;
-    const size_t inside = (size_t)SP_MIN(s->in_w, job->padded_w - s->pad_left) * pixel;
+    /* A window may see nothing but padding. */
+    const int columns = SP_MIN(s->pad_left, job->padded_w), behind = job->padded_w - columns;
+    const size_t left = (size_t)columns * pixel;
+    const size_t inside = (size_t)SP_MIN(s->in_w, behind) * pixel;
     for (int y = first_y; y < first_y + rows; y++, to += row_bytes) {
         if (y < 0 || y >= s->in_h) {
             memset(to, zero, row_bytes);

@@ -111,6 +111,9 @@ void test_products(int threads)
                       EVEN_VALUES, i, threads);
         }
         test_conv(u, make_shape(4, 30, 16, 40, 2, same), END_VALUES, 1, threads);
+        for (int i = 0; i < 6; i++) /* a pixel that sees nothing but padding */
+            test_conv(u, make_shape(9, 1, 5, 8, 1, (struct window){1, 5, 1, 2}), EVEN_VALUES, i,
+                      threads);
         test_conv(u, make_shape(4, 30, 12, 6, 2, (struct window){3, 2, 2, 2}), EVEN_VALUES, 2,
                   threads);
         test_conv(u, make_shape(40, 70, 68, 20, 1, same), EVEN_VALUES, 4, threads); /* blocks */
