@@ -9,8 +9,9 @@ import numpy as np
 from ..ops import fused_spec as fs
 from ..ops.fused_shapes import output_shape
 from ._native import ffi, lib
-from .native import CData, NativeStep, aligned, aligned_zeros, pointer, ukernels
+from .native import CData, NativeStep, aligned, aligned_zeros, pointer
 from .native_elementwise import check_size, elements, fill_shape, plain_step
+from .native_float import choose_depthwise
 from .native_products import in_rows, pack_product
 from .step import Array, Layout, Shape
 from .sums import count_weights
@@ -62,7 +63,7 @@ def dynamic_depthwise(
 ) -> NativeStep:
     output = output_shape(spec, shapes)
     check_size(output, *shapes)
-    ukernel = ukernels("depthwise_f32")[0]
+    ukernel = choose_depthwise(len(spec.weight))
     weight = aligned(spec.weight[:, 0].transpose(1, 2, 0).astype(np.float32))
     bias = aligned_zeros(spec.bias.shape, np.float32)
     params = ffi.new("sp_dynamic_depthwise *")

@@ -51,13 +51,19 @@ def choose_gemm(columns: int) -> native.Ukernel:
     return min(usable, key=cost)
 
 
+def choose_depthwise(channels: int) -> native.Ukernel:
+    """The first micro-kernel whose vectors the channels fill; they run one by one where none is."""
+    found = native.ukernels("depthwise_f32")
+    return next((kernel for kernel in found if kernel.nr <= channels), found[0])
+
+
 def conv_f32(
     spec: fs.ConvF32, shapes: Sequence[Shape], layout: Layout, threads: int
 ) -> native.NativeStep:
     output = output_shape(spec, shapes)
     check_size(output, *shapes)
     if _is_depthwise(spec):
-        ukernel = native.ukernels("depthwise_f32")[0]
+        ukernel = choose_depthwise(len(spec.weight))
         weight = native.aligned(spec.weight[:, 0].transpose(1, 2, 0))
         bias = native.aligned(spec.bias)
     else:

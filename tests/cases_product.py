@@ -96,6 +96,10 @@ def _conv_f32() -> list[Case]:
         conv_f32("8 groups of 4", (2, 32, 6, 9), 32, groups=8, pads=pads),
         conv_f32("10 groups to 3 outputs", (1, 20, 5, 6), 30, groups=10, pads=pads),
         conv_f32("depthwise", (2, 19, 6, 7), 19, groups=19, pads=pads),
+        *(
+            conv_f32(f"depthwise, {c} channels", (1, c, 6, 9), c, groups=c, pads=pads)
+            for c in (3, 5, 8, 12)
+        ),
         conv_f32(
             "depthwise 5x5 stride 2",
             (1, 16, 9, 8),
