@@ -11,10 +11,11 @@ enum {
     BLOCK_BYTES =
         256 * 1024, /* activations of a block, read again for every panel: of an L2 cache */
     PATCH_BYTES = 256 * 1024,
-    FEWEST_ROWS = 64,        /* of gathered patches: each block reads all weights */
-    NARROW = 12,             /* output pixels of a row: tiles of fewer take as long */
-    TILE_ROWS = 16,          /* of a tile */
-    WORTH_A_THREAD = 2000000 /* products; some 2 microseconds */
+    MOST_COPIED = 1024 * 1024, /* bytes of the rows that one row of pixels sees */
+    FEWEST_ROWS = 64,          /* of gathered patches: each block reads all weights */
+    NARROW = 12,               /* output pixels of a row: tiles of fewer take as long */
+    TILE_ROWS = 16,            /* of a tile */
+    WORTH_A_THREAD = 2000000   /* products; some 2 microseconds */
 };
 
 enum { FILL = 4 /* bytes behind a row of taps that may be read */ };
@@ -70,9 +71,12 @@ static enum source find_source(const sp_conv_s8 *p, int pointwise)
 {
     const sp_conv_shape *s = &p->shape;
     const int quads = s->in_c / s->groups % 4 == 0;
+    const int64_t row = (int64_t)s->in_c * seen(s->out_w, s->stride_w, s->kernel_w, s->dilation_w);
     if (!p->row_bytes && (!quads || (!pointwise && s->out_w < NARROW)))
         return GATHERED;
-    return is_padded(s) || !quads ? PADDED : IN_PLACE;
+    if (quads && !is_padded(s))
+        return IN_PLACE;
+    return row * s->kernel_h > MOST_COPIED && !p->row_bytes ? GATHERED : PADDED;
 }
 
 /* The most units of a block. */
@@ -83,7 +87,7 @@ static int fit_units(const struct job *job)
         return SP_MAX(FEWEST_ROWS, PATCH_BYTES / (int)job->patch_stride);
     if (job->linear)
         return SP_MAX(FEWEST_ROWS, BLOCK_BYTES / (int)job->column_bytes);
-    const int rows = BLOCK_BYTES / ((int)job->column_bytes * job->padded_w);
+    const int rows = (int)(BLOCK_BYTES / ((int64_t)job->column_bytes * job->padded_w));
     return SP_MAX(1, (rows - seen_rows(job, 1)) / s->stride_h + 1);
 }
 

@@ -118,5 +118,7 @@ void test_products(int threads)
                   threads);
         test_conv(u, make_shape(40, 70, 68, 20, 1, same), EVEN_VALUES, 4, threads); /* blocks */
         test_conv(u, make_shape(7, 20, 160, 40, 1, same), END_VALUES, 7, threads);  /* parts of K */
+        /* rows too long for a copy with their padding */
+        test_conv(u, make_shape(1, 22000, 16, 3, 1, same), EVEN_VALUES, 1, threads);
     }
 }
