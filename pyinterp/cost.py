@@ -57,8 +57,7 @@ PIXEL_BYTES_PER_SECOND = 30e9  # of pixels that a kernel itself transposes, with
 # 1e9 multiply-accumulates a second, by the kernel's function, one column for each place where
 # kernels run: instruction sets of C, then the other backends. The work of sparse kernels is counted
 # in cost_sparse.py, that of tile registers in cost_tiles.py. Measured on one Zen 4 core, AVX2 on
-# Zen 3, AMX on Sapphire Rapids, but for avxvnni and dotprod, which
-# are guesses.
+# Zen 3, AMX on Sapphire Rapids, but for avxvnni and dotprod, which are guesses.
 PLACES = ("amx", "avx512vnni", "avxvnni", "avx2", "dotprod", "portable", "numba", "numpy")
 GMACS = {
     "conv_s8": (3000, 215, 200, 78, 60, 7, 40, 2),

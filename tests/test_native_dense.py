@@ -404,3 +404,13 @@ def test_an_input_of_other_channels_is_refused() -> None:
     case = conv_s8("small", (1, 4, 2, 2), 4, (1, 1))
     with pytest.raises(ModelError, match="does not fit weight"):
         native_dense.conv_s8(case.spec, [(1, 5, 2, 2)], "nhwc", 1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_without_input_channels_the_bias_is_what_remains(isa: str) -> None:
+    shape = (1, 0, 3, 20)
+    cases = [
+        conv_s8("no input channels, 1x1", shape, 8, (1, 1)),
+        conv_s8("no input channels", shape, 8, pads=(1, 1, 1, 1)),
+    ]
+    run("conv_s8", cases, isa, (1, 2))

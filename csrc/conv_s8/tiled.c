@@ -70,7 +70,7 @@ static int seen_rows(const struct job *job, int units)
 static enum source find_source(const sp_conv_s8 *p, int pointwise)
 {
     const sp_conv_shape *s = &p->shape;
-    const int quads = s->in_c / s->groups % 4 == 0;
+    const int quads = s->in_c > 0 && s->in_c / s->groups % 4 == 0;
     const int64_t row = (int64_t)s->in_c * seen(s->out_w, s->stride_w, s->kernel_w, s->dilation_w);
     if (!p->row_bytes && (!quads || (!pointwise && s->out_w < NARROW)))
         return GATHERED;
@@ -273,7 +273,7 @@ static void run_task(void *argument, int task, int thread)
     const int begin = job->panels * range / job->ranges;
     const int end = job->panels * (range + 1) / job->ranges;
     struct sp_tiled_block all = {0};
-    if (units == 0)
+    if (units == 0 || begin == end)
         return;
     if (job->source != GATHERED)
         all = find_block(job, image, first, units, scratch);
